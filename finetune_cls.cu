@@ -93,13 +93,24 @@ std::vector<std::string> read_labels(const std::string& dir) {
     return labels;
 }
 
+void write_classifier_config(const std::string& dir, const BertConfig& c, const std::vector<std::string>& labels) {
+    Json extra = Json::make_object(), id2label = Json::make_object(), label2id = Json::make_object();
+    for (size_t k = 0; k < labels.size(); k++) {
+        id2label.o.emplace_back(std::to_string(k), labels[k]);
+        label2id.o.emplace_back(labels[k], (int64_t)k);
+    }
+    extra.set("id2label", id2label).set("label2id", label2id).set("problem_type", "single_label_classification");
+    write_bert_config(dir, c, "ForSequenceClassification", extra);
+}
+
 // A classifier of a directory, ready to predict up to `tokens` tokens at a time.
 struct LoadedClassifier : LoadedEncoder {
     std::vector<std::string> labels;
     std::unordered_map<std::string, int> number;  // of a label
     size_t T = 0;                                 // the longest input, in tokens: what the model was fine-tuned with
 
-    explicit LoadedClassifier(const std::string& path) : LoadedEncoder(path) {
+    explicit LoadedClassifier(const std::string& path, const std::string& adapter_path = "")
+        : LoadedEncoder(path, adapter_path) {
         labels = read_labels(dir);
         if (labels.empty())
             fail(
@@ -109,7 +120,7 @@ struct LoadedClassifier : LoadedEncoder {
         model.config.classes = (int64_t)labels.size();
         for (size_t k = 0; k < labels.size(); k++) number[labels[k]] = (int)k;
         T = (size_t)model.config.T;
-        if (const std::string path = dir + "/tokenizer_config.json"; exists(path)) {
+        if (const std::string path = of("tokenizer_config.json") + "/tokenizer_config.json"; exists(path)) {
             const Json tokenizer_config = parse_json(read_file(path), path);
             const Json* most = tokenizer_config.find("model_max_length");
             if (most && most->kind == Json::integer && most->i >= 5) T = std::min(T, (size_t)most->i);
@@ -144,18 +155,18 @@ struct ClassifyFlags {
     int64_t batch = 32, max_len = CLASSIFY_MAX_LEN, freeze = -1, examples = 0, seeds = 1;
     double dev_split = 0.1, layer_decay = 1;
     std::string class_weights = "none", best_by = "accuracy";
-    // eval, predict
-    std::string model, data, out;
+    LoraFlags lora;
+    // eval, predict, merge
+    std::string model, adapter, data, out;
     LabelledColumns columns;
     bool json = false, labels_only = false;
     int64_t top = 0;
 };
 
-struct ClassifyTask : RunTask<Bert> {
+struct ClassifyTask : TuneTask<Bert> {
     const ClassifyFlags& cf;
     const Tokenizer& tokenizer;
     const std::vector<std::string>& labels;
-    const std::string init;                // the directory of the model to start with
     std::vector<std::string> head;         // prefixes of the tensors that it may lack
     std::vector<std::string> new_tensors;  // those that are not taken from it
     std::vector<size_t> head_rows;         // (K) of each class, where its row is in its classifier; empty: as it is
@@ -166,7 +177,7 @@ struct ClassifyTask : RunTask<Bert> {
 
     ClassifyTask(const TrainFlags& f, const ClassifyFlags& cf, const BinFile& train, const Tokenizer& tokenizer,
         BertConfig config, const std::string& init)
-        : RunTask{f}, cf(cf), tokenizer(tokenizer), labels(train.labels), init(init),
+        : TuneTask{{f}, cf.lora, init}, cf(cf), tokenizer(tokenizer), labels(train.labels),
           train_data(train, tokenizer, cf.max_len, labels), dev_data(train_data) {
         draw_examples();
         config.classes = (int64_t)labels.size();
@@ -174,7 +185,8 @@ struct ClassifyTask : RunTask<Bert> {
         head = {names.pooler, names.classifier, names.head_norm};
         set_up(config, shape_for(cf.batch), tokenizer.pad(), cf.max_len, 128);
         builder.last_type = config.last_type();
-        model.frozen = (int)cf.freeze;
+        set_up_adapters(config.L);
+        model.frozen = is_lora() ? std::max(0, (int)cf.freeze) : (int)cf.freeze;
     }
     // By --seed: the examples of a run, and of these the part that chooses the epoch
     void draw_examples() {
@@ -229,12 +241,14 @@ struct ClassifyTask : RunTask<Bert> {
         return w;
     }
     void plan(Arena& arena) {
-        RunTask::plan(arena);
+        TuneTask::plan(arena);
         arena.take(class_weights, labels.size());
     }
     void allocate(Arena& arena) {
         plan(arena);
-        model.point(opt.params, opt.grads);
+        const size_t head = adapters.head_offset;
+        if (is_lora()) model.point(base, nullptr, opt.params + head, opt.grads + head);
+        else model.point(opt.params, opt.grads);
         copy_to_device(class_weights, weights.data(), weights.size() * sizeof(double));
         device_sync();
         model.class_weights = builder.weights ? class_weights : nullptr;
@@ -270,18 +284,12 @@ struct ClassifyTask : RunTask<Bert> {
         return e;
     }
     void save_model(const std::string& dir) {
-        Json extra = Json::make_object(), id2label = Json::make_object(), label2id = Json::make_object();
-        for (size_t k = 0; k < labels.size(); k++) {
-            id2label.o.emplace_back(std::to_string(k), labels[k]);
-            label2id.o.emplace_back(labels[k], (int64_t)k);
-        }
-        extra.set("id2label", id2label).set("label2id", label2id).set("problem_type", "single_label_classification");
-        write_bert_config(dir, model.config, "ForSequenceClassification", extra);
+        write_classifier_config(dir, model.config, labels);
         tokenizer.save(dir, (int)cf.max_len, true);
-        opt.save(dir);
+        save_parameters(dir, false);
     }
     Json identity() const {
-        Json id = model_identity(model.config).set("labels", Json::make_array({labels.begin(), labels.end()}));
+        Json id = TuneTask::identity().set("labels", Json::make_array({labels.begin(), labels.end()}));
         return id.set("tokenizer", hex(tokenizer.fingerprint())).set("train_data", hex(train_data.file.header.content));
     }
 };
@@ -391,14 +399,15 @@ int train_once(ClassifyTask& task, Cli& cli, void* memory, std::vector<Json>& re
     task.plan(whole);
     device_zero(memory, whole.used);  // AdamW's m and v, of a seed before
     task.allocate(arena);
-    if (!f.resume) {
-        std::vector<areal> values = initial_values(task.opt.table, task.opt.n, (uint64_t)f.seed);
+    if (!f.resume || task.is_lora()) {
+        const std::vector<ParamSpec>& table = task.model_table;
+        std::vector<areal> values = initial_values(table, total_count(table), (uint64_t)f.seed);
         if (!task.cf.from_scratch) {
-            load_tensors(task.init, task.opt.table, values.data(), task.new_tensors).announce(task.init, task.head);
-            reorder_head(values, task.opt.table, task.head_rows);
-            refuse_not_finite(task.opt.table, values, task.init);
+            load_tensors(task.init, table, values.data(), task.new_tensors).announce(task.init, task.head);
+            reorder_head(values, table, task.head_rows);
+            refuse_not_finite(table, values, task.init);
         }
-        task.opt.upload(values);
+        task.upload(values);
     }
     const double unigram_loss = print_data(task);
     if (int code = train(task, cli, f, unigram_loss); code != EXIT_OK) return code;
@@ -473,21 +482,23 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
     if (!f.resume && taken)
         fail_usage(
             "--out %s: a run is there already; continue it with --resume or take another directory", f.out.c_str());
-    const std::string init = start_tuning(cli, f, {"data/sst2.py", "data/classify.py"});
+    const std::string init = start_tuning(cli, f, cf.lora, {"data/sst2.py", "data/classify.py"});
     const Tokenizer tokenizer = Tokenizer::load(init);
     BertConfig config = read_bert_config(init);
     check_vocabulary(init, tokenizer.tokens.size(), config.V);
     config.dropout = config.attention_dropout = f.dropout;
     if (cf.freeze > config.L)
         fail_usage("--freeze: %s has %lld layers, found %lld", init.c_str(), (long long)config.L, (long long)cf.freeze);
-    if (cf.freeze >= 0 && cf.from_scratch)
-        fail_usage("--freeze with --from-scratch: what is frozen would never learn anything");
+    if (cf.from_scratch && (cf.freeze >= 0 || cf.lora.r > 0))
+        fail_usage(
+            "--%s with --from-scratch: what is frozen would never learn anything", cf.lora.r > 0 ? "lora-r" : "freeze");
     if (cli.given("max-len") && cf.max_len > config.T)
         fail_usage(
             "--max-len: %s has %lld positions, found %lld", init.c_str(), (long long)config.T, (long long)cf.max_len);
     cf.max_len = std::min(cf.max_len, config.T);
-    // Wider encoders take lower rates
-    if (f.lr == 0) f.lr = config.C <= 256 ? 3e-4 : config.C <= 512 ? 1e-4 : config.C <= 768 ? 2e-5 : 1e-5;
+    // Wider encoders take lower rates, adapters ten times those of a whole model (Schulman et al. 2025)
+    const double rate = config.C <= 256 ? 3e-4 : config.C <= 512 ? 1e-4 : config.C <= 768 ? 2e-5 : 1e-5;
+    if (f.lr == 0) f.lr = cf.lora.r > 0 ? 10 * rate : rate;
 
     // the data
     const BinFile train_file(f.data + "/train.bin", BIN_CLASSIFY);
@@ -512,12 +523,12 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
         const std::string classifier = bert_type(config.type).classifier;
         task.new_tensors = {classifier + ".weight", classifier + ".bias"};
     }
-    check_tensors(init, task.opt.table, task.head, task.new_tensors);
+    check_tensors(init, task.model_table, task.head, task.new_tensors);
     count_steps(cli, f, (double)task.train_data.sequences(), cf.batch);
     if (f.patience > 0 && cf.dev_split == 0)
         fail_usage("--patience: expected a --dev-split above 0 with it: nothing else says which model is better");
 
-    print_parameters("finetune_cls", task.opt.table, f.verbose);
+    task.print_trained("finetune_cls");
     void* memory = allocate_run(task, "--batch", cf.batch, 1, 1 << 16);
     printf("data: %s examples in train.bin of %zu classes: %s\n", thousands((double)train_file.sequences()).c_str(),
         labels.size(), name_list(labels, 20).c_str());
@@ -531,7 +542,7 @@ int eval_classifier(const ClassifyFlags& cf, BadRows& bad) {
     if (is_directory(cf.data))
         fail_usage("--data %s: expected a file, .bin, .tsv, .csv or .jsonl, found a directory", cf.data.c_str());
     if (!cf.out.empty()) refuse_used_directory(cf.out, {"predictions.tsv", "errors.tsv"});
-    LoadedClassifier c(cf.model);
+    LoadedClassifier c(cf.model, cf.adapter);
     const std::string name = file_stem(cf.data);
     if (!cf.out.empty()) make_directories(cf.out);
     size_t cut = 0;
@@ -622,7 +633,7 @@ std::string prediction_line(const std::string& text, const std::vector<std::stri
 // Texts as arguments, or one on each line of standard input, a tab between two of a pair. A line of output for each.
 int predict(const ClassifyFlags& cf, AnsweredRows& rows, const std::vector<std::string>& texts) {
     if (cf.labels_only && cf.json) fail_usage("--labels-only with --json: expected one of them");
-    LoadedClassifier c(cf.model);
+    LoadedClassifier c(cf.model, cf.adapter);
     Predictor predictor = c.predictor();
     size_t cut = 0;
     auto print = [](const std::string& line) {
@@ -664,6 +675,16 @@ int predict(const ClassifyFlags& cf, AnsweredRows& rows, const std::vector<std::
     return EXIT_OK;
 }
 
+// ---------------------------------------------------------------- merge
+// A classifier whose weights hold what its adapters added
+int merge(const ClassifyFlags& cf) {
+    LoadedClassifier c(cf.model, cf.adapter);
+    return merge_model(c, c.model.point(nullptr, nullptr), cf.out, [&](const std::string& dir) {
+        write_classifier_config(dir, c.model.config, c.labels);
+        c.tokenizer.save(dir, (int)c.T, true);
+    });
+}
+
 // ---------------------------------------------------------------- main
 #if __INCLUDE_LEVEL__ == 0  // not when another program or a test includes this file
 int main(int argc, char** argv) {
@@ -681,7 +702,8 @@ int main(int argc, char** argv) {
             "errors.tsv");
         describe(groups, "init", "the pretrained encoder, a run of train_bert or a Hugging Face directory");
         describe(groups, "lr",
-            "peak learning rate; 0: by the hidden size: 3e-4 up to 256, 1e-4 up to 512, 2e-5 up to 768, else 1e-5");
+            "peak learning rate; 0: by the hidden size: 3e-4 up to 256, 1e-4 up to 512, 2e-5 up to 768, else 1e-5; "
+            "with --lora-r ten times that");
         groups.push_back({"Task", "train",
             {{"batch", &cf.batch, between(1, 1 << 16), "examples in a micro-batch"},
                 {"max-len", &cf.max_len, between(5, 1 << 16), "longest example, in tokens; what is longer is cut"},
@@ -704,9 +726,15 @@ int main(int argc, char** argv) {
                 {"patience", &f.patience, at_least(0),
                     "early stopping: number of validations without a better model after which training stops; 0: "
                     "never"}}});
-        groups.push_back({"Inference", "eval predict",
+        groups.push_back(cf.lora.group());
+        groups.push_back({"Model", "eval predict merge",
             {{"model", &cf.model, "DIR", "directory of a fine-tuning run, or a model directory"},
-                {"json", &cf.json, "print JSON instead of text"}, rows.flag()}});
+                {"adapter", &cf.adapter, "DIR", "low-rank adapters of the model, ours or PEFT's"}}});
+        groups.push_back({"Merging", "merge",
+            {{"out", &cf.out, "DIR",
+                "directory for the model that holds the adapters of --model, or --adapter, too"}}});
+        groups.push_back(
+            {"Inference", "eval predict", {{"json", &cf.json, "print JSON instead of text"}, rows.flag()}});
         groups.push_back({"Output", "predict",
             {{"top", &cf.top, at_least(0),
                  "the K likeliest classes, each with its probability, then the text; 0: one, in JSON all in order"},
@@ -721,10 +749,12 @@ int main(int argc, char** argv) {
             "  ./finetune_cls predict --model runs/sst2 \"a gorgeous, witty film\"\n",
             {{"train", "", "fine-tune on DATA/train.bin, report on val.bin and test.bin"},
                 {"eval", "", "accuracy, F1, MCC and confusion matrix on a file"},
-                {"predict", "[TEXT...]", "the class of each text, or of each line of standard input", 0, CLI_MANY}},
+                {"predict", "[TEXT...]", "the class of each text, or of each line of standard input", 0, CLI_MANY},
+                {"merge", "", "adds low-rank adapters to the weights of their model: a model like any other"}},
             groups};
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
         if (cli.command == "eval") return eval_classifier(cf, rows);
+        if (cli.command == "merge") return merge(cf);
         if (cli.command == "predict") return predict(cf, rows, cli.positional);
         return train_classifier(cli, f, cf);
     });

@@ -87,25 +87,20 @@ struct SftFlags {
     bool json = false;
 };
 
-struct SftTask : RunTask<Gpt> {
+struct SftTask : TuneTask<Gpt> {
     const SftFlags& sf;
     InstructData train_data;
     std::unique_ptr<InstructData> val_data;  // of val.bin, or none
     const Tokenizer& bpe;
     const ChatTemplate templ;
-    Generator generator;                 // answers, before and after
-    std::vector<ParamSpec> model_table;  // of the model's parameters: opt's, or with adapters frozen, at `base`
-    LoraTable adapters;
-    real* base = nullptr;
-    std::string init;     // the directory of the model that is tuned
-    uint64_t frozen = 0;  // a hash of its parameters, where there are adapters
+    Generator generator;  // answers, before and after
     uint64_t val_rows = 0;
     size_t same_question = 0;  // rows for training that ask what a held-out row asks
     int64_t context;           // tokens that the longest test row and its answer may have; 0: there are none to answer
 
     SftTask(const TrainFlags& f, const SftFlags& sf, const BinFile& train, const BinFile* val, const Tokenizer& bpe,
         const ChatTemplate& templ, const GptConfig& config, const std::string& init, int64_t context)
-        : RunTask{f}, sf(sf), train_data(train, row_start(bpe, templ)), bpe(bpe), templ(templ), init(init),
+        : TuneTask{{f}, sf.lora, init}, sf(sf), train_data(train, row_start(bpe, templ)), bpe(bpe), templ(templ),
           context(context) {
         const std::vector<double> weights = task_weights(train.tasks, sf.weights);
         same_question = train_data.mixture.hold_out(sf.holdout);
@@ -122,29 +117,15 @@ struct SftTask : RunTask<Gpt> {
         }
         set_up(config, shape_for(sf.batch), bpe.eot(), sf.max_len, 128);
         model.context = (int)context;
-        model_table = opt.table;
-        if (is_lora()) {
-            model.dropout = (float)sf.lora.dropout;
-            adapters = LoraTable(model_table, sf.lora);
-            opt.table = adapters.rows;
-            model.linear.point(adapters, model_table, nullptr, nullptr, nullptr);
-        }
-        opt.n = total_count(opt.table);
+        set_up_adapters();
     }
-    bool is_lora() const { return sf.lora.r > 0; }
     BatchShape shape_for(int64_t batch) const {
         BatchShape s;  // every token may have a target; any prompt fits
         s.N = s.M = (int)round_up(std::max(batch * sf.max_len, context), 128);
         return s;
     }
     void plan(Arena& arena) {
-        opt.plan(arena);
-        arena.region("frozen parameters");
-        if (is_lora()) arena.take(base, total_count(model_table));
-        if (is_lora()) model.linear.point(adapters, model_table, base, opt.params, opt.grads);
-        model.plan_activations(arena, true);
-        arena.region("batch");
-        arena.take(block, shape.bytes());
+        TuneTask::plan(arena);
         if (context) generator.plan(arena, model, (int)sf.batch, (int)context);
         generator.block = block;
         generator.vocab_limit = (int)bpe.size();
@@ -160,10 +141,7 @@ struct SftTask : RunTask<Gpt> {
         const LoadReport report = load_tensors(dir, model_table, values.data());
         say ? report.announce(dir, {}) : report.refuse_missing(dir);
         refuse_not_finite(model_table, values, dir);
-        if (!is_lora()) return opt.upload(values);
-        frozen = fnv1a(values.data(), values.size() * sizeof values[0]);
-        upload_rounded(base, values);
-        opt.upload(initial_values(opt.table, opt.n, (uint64_t)f.seed));
+        upload(values);
     }
 
     // What train() needs of a task
@@ -180,19 +158,13 @@ struct SftTask : RunTask<Gpt> {
     void save_model(const std::string& dir) {
         bpe.save(dir, (int)model.config.T);
         templ.save_for_transformers(dir, bpe.name(bpe.bos()), bpe.name(bpe.eot()));
-        if (is_lora()) {
-            const std::string model_dir = std::filesystem::absolute(init).lexically_normal();
-            return save_adapter(dir, adapters, sf.lora, model_dir, !model.config.llama, opt.values().data);
-        }
-        write_gpt_config(dir, model.config);
-        opt.save(dir);
+        if (!is_lora()) write_gpt_config(dir, model.config);
+        save_parameters(dir, !model.config.llama);
     }
     Json identity() const {
-        Json id = model_identity(model.config).set("tokenizer", hex(bpe.fingerprint()));
+        Json id = TuneTask::identity().set("tokenizer", hex(bpe.fingerprint()));
         id.set("train_data", hex(train_data.file.header.content));
-        id.set("val_data", hex(val_data ? val_data->file.header.content : 0));
-        // rank and targets are in the table's fingerprint
-        return is_lora() ? id.set("lora_alpha", sf.lora.alpha).set("frozen", hex(frozen)) : id;
+        return id.set("val_data", hex(val_data ? val_data->file.header.content : 0));
     }
 };
 
@@ -316,13 +288,8 @@ void report(SftTask& task, const std::vector<TestSet>& sets) {
 }
 
 int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
-    const std::string init = start_tuning(cli, f, {"data/alpaca.py", "data/instructions.py"});
+    const std::string init = start_tuning(cli, f, sf.lora, {"data/alpaca.py", "data/instructions.py"});
     const bool is_lora = sf.lora.r > 0;
-    if (is_adapter(init))
-        fail_usage("--init %s: expected a model, found adapters: make one of both: ./sft merge --model %s --out DIR",
-            init.c_str(), init.c_str());
-    if (is_lora && cli.given("dropout") && f.dropout > 0)
-        fail_usage("--dropout: with --lora-r the model is frozen and its adapters have --lora-dropout");
     LoadedGpt base(init);  // of which its config and tokenizer are taken
     GptConfig& config = base.model.config;
     Tokenizer& bpe = base.bpe;
@@ -370,10 +337,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     count_steps(cli, f, rows, sf.batch);
 
     check_tensors(init, task.model_table);
-    print_parameters("sft", task.opt.table, f.verbose);
-    if (is_lora)
-        printf("low-rank adapters: these parameters are trained, the %s of the model are frozen\n",
-            thousands((double)total_count(task.model_table)).c_str());
+    task.print_trained("sft");
     Arena arena(allocate_run(task, "--batch", sf.batch, 1, 1 << 16));
     task.allocate(arena);
     print_mixture(task.train_data.mixture, sf.holdout, task_weights(train_file.tasks, sf.weights));
@@ -633,27 +597,15 @@ int chat(const SamplingFlags& sf) {
 // ---------------------------------------------------------------- merge
 // A model whose weights hold what its adapters added
 int merge(const SamplingFlags& f, const std::string& out) {
-    if (out.empty()) fail_usage("--out DIR is missing: a directory for the merged model");
     LoadedGpt gpt(f.model, f.adapter);
-    if (gpt.adapter.empty())
-        fail_usage("--model " + f.model + ": expected adapters, or --adapter DIR beside a model, found a model alone");
-    for (const char* end : {"", ".tmp", ".old"}) refuse_existing("--out", without_slash(out) + end);
-    const std::vector<ParamSpec> table = gpt.model.point(nullptr, nullptr);
-    std::vector<areal> values(total_count(table));
-    load_tensors(gpt.weights, table, values.data()).refuse_missing(gpt.weights);
-    merge_adapter(gpt.adapter, table, values.data());
-    refuse_not_finite(table, values, gpt.adapter);
     ChatTemplate templ;
     const bool has_template = exists(gpt.dir + "/template.json") && ChatTemplate::of_model(gpt.dir, templ);
     if (has_template) gpt.model.config.eot = end_token(gpt.bpe, templ);
-    save_directory(out, [&](const std::string& dir) {
+    return merge_model(gpt, gpt.model.point(nullptr, nullptr), out, [&](const std::string& dir) {
         write_gpt_config(dir, gpt.model.config);
         gpt.bpe.save(dir, (int)gpt.model.config.T);
         if (has_template) templ.save_for_transformers(dir, gpt.bpe.name(gpt.bpe.bos()), gpt.bpe.name(gpt.bpe.eot()));
-        save_tensors(dir, table, values.data());
     });
-    printf("%s: the model %s with the adapters %s\n", out.c_str(), gpt.weights.c_str(), gpt.adapter.c_str());
-    return EXIT_OK;
 }
 
 // ---------------------------------------------------------------- main
@@ -698,13 +650,7 @@ int main(int argc, char** argv) {
                 {"weights", &sf.weights, "NAME=X,...", "multiplies the share of a task or family by X"},
                 {"holdout", &sf.holdout, "NAME,...",
                     "tasks or families that are held out of training and reported on"}}});
-        groups.push_back({"Low-rank adapters", "train",
-            {{"lora-r", &sf.lora.r, between(0, 1024),
-                 "rank of the adapters (LoRA) that are trained in place of the model; 0: the model is trained"},
-                {"lora-alpha", &sf.lora.alpha, above(0), "what they add is multiplied by this / rank"},
-                {"lora-dropout", &sf.lora.dropout, up_to(0, 1), "dropout of what they read"},
-                {"lora-targets", &sf.lora.targets, "NAMES",
-                    "which matrices have one: all of the layers, those of attention, or names: q_proj,v_proj"}}});
+        groups.push_back(sf.lora.group());
         groups.push_back({"Model", "eval generate chat merge",
             {{"model", &sampling.model, "DIR",
                  "run or model directory; eval takes several, DIR,DIR, and compares all others with the first"},

@@ -31,6 +31,7 @@
 #include "common/ops/matmul.cuh"
 #include "common/ops/rope.cuh"
 #include "common/train/bert_config.h"
+#include "common/train/lora.h"
 #include "common/train/parameters.h"
 #include "common/train/pretrain.h"
 
@@ -56,8 +57,10 @@ struct BertTensors {
     X *outw, *outb;            // (Kp, C), (Kp)    outw of masked LM: wte
 };
 
-// The table of parameters: sizes, pointers, initialisation, weight decay, checkpoints and tests all come from it.
-template <class X> std::vector<ParamSpec> bert_table(BertTensors<X>& t, const BertConfig& c, X* memory) {
+// The table of parameters: sizes, pointers, initialisation, weight decay, checkpoints and tests all come from it. head:
+// where those of the head are, if they do not follow the others
+template <class X>
+std::vector<ParamSpec> bert_table(BertTensors<X>& t, const BertConfig& c, X* memory, X* head = nullptr) {
     TableBuilder<X> table{c.init_std, {}, {}};
     const BertType& names = bert_type(c.type);
     const std::string base = names.base;
@@ -90,12 +93,15 @@ template <class X> std::vector<ParamSpec> bert_table(BertTensors<X>& t, const Be
         table.layernorm(w.ln2w, w.ln2b, norm2, C, l);
     }
     const int L = (int)c.L;
+    const size_t encoder = table.rows.size();
     table.linear(t.headw, t.headb, "", {c.classes ? names.pooler : names.head}, C, C, L);
     if (c.head() == Head::gelu_norm) table.layernorm(t.ln_head_w, t.ln_head_b, names.head_norm, C, L);
     table.biases = true;
     if (c.classes) table.linear(t.outw, t.outb, "", {names.classifier}, c.K(), C, L, c.Kp());
     else table.tensor(t.outb, {names.decoder + std::string(".bias")}, {V}, false, Init::zeros, L, Vp);
     const std::vector<ParamSpec> rows = table.point(memory);
+    for (size_t i = encoder; head && i < rows.size(); i++)
+        *table.members[i] = head + (rows[i].offset - rows[encoder].offset);
     if (!c.classes) t.outw = t.wte;
     return rows;
 }
@@ -140,6 +146,7 @@ struct Bert {
     BatchShape shape;           // capacities
     int logits_chunk_rows = 0;  // rows of logits at a time
     float dropout = 0;
+    Adapters linear;         // the linear layers; with low-rank adapters these and the head alone are trained
     bool recompute = false;  // the backward pass computes x1, x2 and act again: all layers share one buffer of each
     int frozen = -1;         // fine-tuning: embeddings and so many first layers get no gradient; −1: all do
     const double* class_weights = nullptr;  // (K) in device memory, or nullptr: all 1
@@ -148,10 +155,12 @@ struct Bert {
     int Kp() const { return (int)config.Kp(); }
     int UP() const { return (int)(config.modern ? 2 * config.FF : config.FF); }
 
-    // Points the tensors into these two arrays (nullptr: nowhere yet); returns their table.
-    std::vector<ParamSpec> point(real* parameters, areal* gradients) {
-        bert_table(grads, config, gradients);
-        return bert_table(params, config, parameters);
+    // Points the tensors into these two arrays (nullptr: nowhere yet), those of the head into others, if there are
+    // such; returns their table.
+    std::vector<ParamSpec> point(
+        real* parameters, areal* gradients, real* head = nullptr, areal* head_gradients = nullptr) {
+        bert_table(grads, config, gradients, head_gradients);
+        return bert_table(params, config, parameters, head);
     }
 
     // Buffers for `shape`; without `backward` only what the forward pass needs.
@@ -192,6 +201,7 @@ struct Bert {
         arena.take_each(M, acts.mean_head, acts.rstd_head, acts.losses, acts.correct);
         arena.take(acts.logits, (size_t)logits_chunk_rows * Kp());
         if (!backward) return;
+        linear.plan(arena, N, std::max(C, FF));
         arena.region("backward pass");
         size_t wide = std::max<size_t>(UP(), 4 * C);
         arena.take_each(N * C, acts.dx, acts.dsum, acts.dbranch);
@@ -206,11 +216,14 @@ struct Bert {
 
     // Dropout of a site: 0 embeddings; 3l+1 attention, 3l+2 its output, 3l+3 the feed-forward output of layer l; 3L+1
     // a classifier's, 3L+2 that before its first matrix. Its rows are the tokens, or after the last attention the M
-    // rows that have a target.
-    Dropout drop(const Batch& batch, int site) const {
+    // rows that have a target. With adapters what they read has the only one beside the head, and they know their
+    // number.
+    Dropout drop(const Batch& batch, int site, bool of_adapter = false) const {
         const bool of_rows = site > 3 * (int)config.L - (config.mean_pooling ? 0 : 2);
-        return {batch.counters, (uint32_t)site, dropout, of_rows ? batch.rows : nullptr};
+        const bool drops = site > 3 * (int)config.L || is_lora() == of_adapter;
+        return {batch.counters, (uint32_t)site, drops ? dropout : 0, of_rows ? batch.rows : nullptr};
     }
+    bool is_lora() const { return !linear.of.empty(); }
 
     // ---------------------------------------------------------------- forward
     const areal* rope(int l) const { return config.is_local(l) ? acts.local_rope : acts.global_rope; }
@@ -232,7 +245,7 @@ struct Bert {
         for (int l = 0; l < config.L; l++) {
             auto& w = params.layer[l];
             auto& a = acts.layer[l];
-            matmul_forward(a.qkv, x, w.qkvw, w.qkvb, N, C, 3 * C);
+            linear.forward(a.qkv, x, w.qkvw, w.qkvb, N, C, 3 * C, drop(b, 3 * l + 1, true));
             if (config.modern)
                 rope_forward(a.qkv, (areal*)nullptr, a.qkv, (const real*)nullptr, (const real*)nullptr, rope(l), b.pos,
                     N, NH, NH, HS, eps);
@@ -246,16 +259,17 @@ struct Bert {
                 residual = acts.last_x;
                 R = M;
             }
-            matmul_forward(a.sum1, att, w.attw, w.attb, R, C, C);
+            const Dropout d = drop(b, 3 * l + 2, true);
+            linear.forward(a.sum1, att, w.attw, w.attb, R, C, C, d);
             residual_norm_forward(
                 a.x1, a.sum1, a.mean1, a.rstd1, residual, a.sum1, w.ln1w, w.ln1b, R, C, eps, drop(b, 3 * l + 2));
-            if (config.modern) {
-                matmul_forward(a.pre, a.x1, w.fcw, w.fcb, R, C, UP());
-                glu_forward<GeluErf>(a.act, a.pre, R, FF);
+            if (config.modern || linear.has(w.fcw)) {
+                linear.forward(a.pre, a.x1, w.fcw, w.fcb, R, C, UP(), d);
+                activation_forward(a, R);
             } else {
                 matmul_gelu_forward<Gelu::erf>(a.act, a.pre, a.x1, w.fcw, w.fcb, R, C, FF);
             }
-            matmul_forward(a.sum2, a.act, w.projw, w.projb, R, FF, C);
+            linear.forward(a.sum2, a.act, w.projw, w.projb, R, FF, C, d);
             residual_norm_forward(a.x2, a.sum2, a.mean2, a.rstd2, config.modern ? a.sum1 : a.x1, a.sum2, w.ln2w, w.ln2b,
                 R, C, eps, drop(b, 3 * l + 3));
             x = a.x2;
@@ -264,6 +278,10 @@ struct Bert {
         if (!config.mean_pooling) return x;  // else last_x is free
         mean_forward(acts.last_x, x, b.rows, b.seq.start, M, C);
         return acts.last_x;
+    }
+    void activation_forward(const BertActivations::Layer& a, int R) {
+        if (config.modern) glu_forward<GeluErf>(a.act, a.pre, R, (int)config.FF);
+        else elementwise(GeluOf<Gelu::erf>(), (size_t)R * config.FF, a.act, a.pre);
     }
     // The head up to its last product, of x (M, C): acts.head_out (M, C). Masked LM: layernorm(gelu(x headwᵀ + headb));
     // a classifier: dropout(tanh(x headwᵀ + headb)), but relu of DistilBERT, of RoBERTa with dropout of x as well, of
@@ -364,26 +382,28 @@ struct Bert {
             residual_norm_backward(acts.dsum, acts.dbranch, g.ln2w, g.ln2b, acts.dx,
                 modern && l < config.L - 1 ? acts.dsum : nullptr, a.sum2, w.ln2w, a.mean2, a.rstd2, acts.scratch, R, C,
                 drop(b, 3 * l + 3));
-            if (recompute && modern) glu_forward<GeluErf>(a.act, a.pre, R, FF);
-            if (recompute && !modern) elementwise(GeluOf<Gelu::erf>(), (size_t)R * FF, a.act, a.pre);
-            matmul_backward_weight(g.projw, g.projb, acts.dbranch, a.act, acts.scratch, R, FF, C);
-            if (modern) {
-                matmul_backward_input(a.act, acts.dbranch, w.projw, R, FF, C);  // act is not needed any more
-                glu_backward<GeluErf>(dpre, a.act, a.pre, R, FF);
+            if (recompute) activation_forward(a, R);
+            const Dropout d = drop(b, 3 * l + 2, true), all = drop(b, 3 * l + 1, true);
+            linear.backward_weight(g.projw, g.projb, acts.dbranch, a.act, w.projw, acts.scratch, R, FF, C, d);
+            if (modern || linear.has(w.projw)) {
+                linear.backward_input(a.act, acts.dbranch, w.projw, R, FF, C, d);  // act is not needed any more
+                if (modern) glu_backward<GeluErf>(dpre, a.act, a.pre, R, FF);
+                else elementwise(GeluGradient<Gelu::erf>(), (size_t)R * FF, dpre, a.act, a.pre);
             } else {
                 matmul_backward_input_gelu<Gelu::erf>(dpre, acts.dbranch, w.projw, a.pre, R, FF, C);
             }
             // act = gelu(pre), pre = x1 fcwᵀ + fcb; x1 has two uses in a BERT, the second gradient is added to the
             // first
             if (recompute) norm_forward(a.x1, a.mean1, a.rstd1, a.sum1, w.ln1w, w.ln1b, R, C, eps);
-            matmul_backward_weight(g.fcw, g.fcb, dpre, a.x1, acts.scratch, R, C, UP());
-            matmul_backward_input(dx1, dpre, w.fcw, R, C, UP(), !modern);
+            linear.backward_weight(g.fcw, g.fcb, dpre, a.x1, w.fcw, acts.scratch, R, C, UP(), d);
+            linear.backward_input(dx1, dpre, w.fcw, R, C, UP(), d, !modern);
             // x1 = layernorm(sum1 = residual + dropout(att attwᵀ + attb)), residual = x; of a ModernBERT the sum below
             real* dres = last ? acts.dscratch : dresidual;  // (R, C)
             residual_norm_backward(dres, acts.dbranch, g.ln1w, g.ln1b, dx1, modern ? acts.dsum : nullptr, a.sum1,
                 w.ln1w, a.mean1, a.rstd1, acts.scratch, R, C, drop(b, 3 * l + 2));
-            matmul_backward_weight(g.attw, g.attb, acts.dbranch, last ? acts.last_att : a.att, acts.scratch, R, C, C);
-            matmul_backward_input(last ? dx1 : datt, acts.dbranch, w.attw, R, C, C);
+            linear.backward_weight(
+                g.attw, g.attb, acts.dbranch, last ? acts.last_att : a.att, w.attw, acts.scratch, R, C, C, d);
+            linear.backward_input(last ? dx1 : datt, acts.dbranch, w.attw, R, C, C, d);
             if (last) {  // last_att = att[rows], last_x = residual[rows]
                 scatter_rows(datt, dx1, b.rows, N, M, C);
                 scatter_rows(dresidual, dres, b.rows, N, M, C);
@@ -400,9 +420,9 @@ struct Bert {
                 auto& below = acts.layer[l - 1];
                 norm_forward(below.x2, below.mean2, below.rstd2, below.sum2, w_below.ln2w, w_below.ln2b, N, C, eps);
             }
-            matmul_backward_weight(g.qkvw, g.qkvb, dqkv, x, acts.scratch, N, C, 3 * C);
+            linear.backward_weight(g.qkvw, g.qkvb, dqkv, x, w.qkvw, acts.scratch, N, C, 3 * C, all);
             const bool two_uses = !modern || l == 0;
-            matmul_backward_input(two_uses ? dresidual : acts.dx, dqkv, w.qkvw, N, C, 3 * C, two_uses);
+            linear.backward_input(two_uses ? dresidual : acts.dx, dqkv, w.qkvw, N, C, 3 * C, all, two_uses);
         }
         if (frozen >= 0) return;
         // x0 = dropout(layernorm(embedded))
@@ -417,14 +437,14 @@ struct Bert {
     }
 
     // Work of one token, forward and backward, in FLOP: 2 per weight of a matrix product and pass, of which there are
-    // three, or one through what is frozen. T: the length of its sequence; fraction: of the tokens, those that have a
-    // target, which alone get past the last attention
+    // three, one through what is frozen, two below adapters, which are left out. T: the length of its sequence;
+    // fraction: of the tokens, those that have a target, which alone get past the last attention
     double flops_per_token(double T, double fraction) const {
         double C = config.C, products = 3 * fraction * (C * K() + C * C);
         for (int l = 0; l < config.L; l++) {
             double seen = std::min(T, 1.0 + config.reach(l).before + config.reach(l).after);
             double rest = (drops_rows(l) ? fraction : 1) * (C * C + (UP() + config.FF) * C);  // after its attention
-            products += (l < frozen ? 1 : 3) * (3 * C * C + 2 * seen * C + rest);
+            products += (l < frozen ? 1 : is_lora() ? 2 : 3) * (3 * C * C + rest) + (l < frozen ? 1 : 3) * 2 * seen * C;
         }
         return 2 * products;
     }
@@ -531,20 +551,19 @@ int train_bert(Cli& cli, TrainFlags& f, const BertFlags& bf) {
 }
 
 // ---------------------------------------------------------------- fill-mask
-// The model of a directory, without gradients
-struct LoadedEncoder {
-    std::string dir;
+// A model without gradients
+struct LoadedEncoder : ModelPaths {
+    const std::string dir;  // where its config is
     Bert model;
     Tokenizer tokenizer;
     BatchBuilder builder;
     char* block = nullptr;  // a batch in device memory
     std::shared_ptr<void> memory;
 
-    explicit LoadedEncoder(const std::string& path) {
-        if (path.empty()) fail_usage("--model DIR is missing: a run directory or a model directory");
-        dir = resolve_model_dir(path);
+    explicit LoadedEncoder(const std::string& path, const std::string& adapter_path = "")
+        : ModelPaths(path, adapter_path), dir(of("config.json")) {
         model.config = read_bert_config(dir);
-        tokenizer = Tokenizer::load(dir);
+        tokenizer = Tokenizer::load(of("tokenizer_config.json"));
         check_vocabulary(dir, tokenizer.tokens.size(), model.config.V);
         tokenizer.check_encoder();
     }
@@ -556,7 +575,7 @@ struct LoadedEncoder {
         builder.set_up(shape, tokenizer.pad(), (int)T, multiple);
         builder.last_type = model.config.last_type();
         memory = load_parameters(
-            dir, [&](real* params) { return model.point(params, nullptr); },
+            *this, [&](real* params) { return model.point(params, nullptr); },
             [&](Arena& arena) {
                 model.plan_activations(arena, false);
                 arena.take(block, shape.bytes());

@@ -726,27 +726,16 @@ int train_gpt(Cli& cli, TrainFlags& f, const GptFlags& gf) {
 }
 
 // ---------------------------------------------------------------- generate
-// The model of a directory, without gradients: first its config and tokenizer, then the memory that the caller wants
-// `path` may be that of low-rank adapters, or `adapter` names such: they are added to the weights of their model.
-struct LoadedGpt {
-    std::string adapter, dir, weights;  // where the tokenizer is, and where the weights are
+// A model without gradients: first its config and tokenizer, then the memory that the caller wants
+struct LoadedGpt : ModelPaths {
+    std::string dir;  // where the tokenizer is
     Gpt model;
     Tokenizer bpe;
     Generator generator;
     std::shared_ptr<void> memory;  // all of the model's and the generator's
 
     explicit LoadedGpt(const std::string& path, const std::string& adapter_path = "")
-        : adapter(adapter_path.empty() ? "" : resolve_model_dir(adapter_path)), dir(resolve_model_dir(path)) {
-        if (!adapter.empty() && !is_adapter(adapter))
-            fail("%s: expected adapters (adapter_config.json), found a model", adapter.c_str());
-        weights = dir;
-        if (is_adapter(dir)) {
-            if (!adapter.empty())
-                fail_usage("--model %s: expected a model beside --adapter, found adapters", path.c_str());
-            adapter = dir;
-            weights = adapter_base(dir);
-        }
-        if (!adapter.empty()) dir = exists(adapter + "/tokenizer_config.json") ? adapter : weights;
+        : ModelPaths(path, adapter_path), dir(of("tokenizer_config.json")) {
         model.config = read_gpt_config(weights);
         bpe = Tokenizer::load(dir);
         check_vocabulary(dir, bpe.size(), model.config.V);
@@ -766,17 +755,13 @@ struct LoadedGpt {
         model.shape.M = std::max(M, slots);
         model.context = context;
         memory = load_parameters(
-            weights, [&](real* params) { return model.point(params, nullptr); },
+            *this, [&](real* params) { return model.point(params, nullptr); },
             [&](Arena& arena) {
                 model.plan_activations(arena, false);
                 arena.take(generator.block, model.shape.bytes());
                 generator.plan(arena, model, slots, context);
             },
             [&](const std::vector<ParamSpec>& table, std::vector<areal>& values) {
-                if (!adapter.empty()) {
-                    merge_adapter(adapter, table, values.data());
-                    refuse_not_finite(table, values, adapter);
-                }
                 if (matrices != "bf16") return;
                 model.config.bf16_matrices = model.linear.bf16_weights = true;
                 const double before = (double)values.size();
@@ -839,7 +824,6 @@ struct PromptFlags {
 };
 // Continues the prompts: --prompt, the words of the command line, or the lines of standard input.
 int generate(const SamplingFlags& f, const PromptFlags& pf, AnsweredRows& rows, std::vector<std::string> words) {
-    if (f.model.empty()) fail_usage("--model DIR is missing: a run directory or a model directory");
     if (!pf.prompt.empty()) words.insert(words.begin(), pf.prompt);
     LoadedGpt gpt(f.model, f.adapter);
     std::vector<Prompt> prompts;

@@ -1,6 +1,8 @@
 // lora.h: fine-tuning with low-rank adapters (common/ops/lora.cuh). Which matrices of a model have one, where they are
 // in memory, and the files, which are PEFT's: adapter_config.json and adapter_model.safetensors.
 #pragma once
+#include <limits.h>
+
 #include <set>
 
 #include "common/base/cli.h"
@@ -13,6 +15,16 @@ struct LoraFlags {
     int64_t r = 0;  // 0: no adapters, all parameters are trained
     double alpha = 32, dropout = 0.05;
     std::string targets = "all";
+
+    FlagGroup group() {
+        return {"Low-rank adapters", "train",
+            {{"lora-r", &r, between(0, 1024),
+                 "rank of the adapters (LoRA) that are trained in place of the model; 0: the model is trained"},
+                {"lora-alpha", &alpha, above(0), "what they add is multiplied by this / rank"},
+                {"lora-dropout", &dropout, up_to(0, 1), "dropout of what they read"},
+                {"lora-targets", &targets, "NAMES",
+                    "which matrices have one: all of the layers, those of attention, or names: q_proj,v_proj"}}};
+    }
 };
 
 // ---------------------------------------------------------------- the table
@@ -39,17 +51,24 @@ struct LoraTable {
         LoraShape shape;
     };
     std::vector<Module> modules;
-    std::vector<ParamSpec> rows;       // the adapters' parameters, laid out: a and b of each module
+    std::vector<ParamSpec> rows;       // what is trained, laid out: a and b of each module, and a head
     std::vector<std::string> targets;  // the modules' own names: q_proj, ...
+    std::vector<std::string> saved;    // PEFT's modules_to_save: the modules of the head, which is trained in full
+    size_t head_offset = 0;            // of its first parameter
 
     LoraTable() = default;
-    // base: the model's table, laid out. a begins as PEFT's does in size, uniform there, normal here; b as zeros
-    LoraTable(const std::vector<ParamSpec>& base, const LoraFlags& f) {
+    // base: the model's table, laid out; the rows of head_layer are its end, the head. a begins as PEFT's does in size,
+    // uniform there, normal here; b as zeros
+    LoraTable(const std::vector<ParamSpec>& base, const LoraFlags& f, int64_t head_layer = INT_MAX) {
         const size_t r = (size_t)f.r;
-        std::vector<std::string> all;  // the modules of the first layer
+        std::vector<std::string> all, others;  // the modules of the first layer; those of it and the head without one
         for (const ParamSpec& w : base)
-            for (const std::string& name : w.names)
-                if (is_layer_matrix(w) && w.layer == 0) all.push_back(module_name(name));
+            for (const std::string& name : w.names) {
+                const std::string module = module_name(name);
+                const bool in_layer = is_layer_matrix(w) && w.layer == 0;
+                if (in_layer) all.push_back(module);
+                if (w.layer >= head_layer || (in_layer && !is_target(module, f.targets))) others.push_back(module);
+            }
         for (size_t i = 0; i < base.size(); i++) {
             const ParamSpec& w = base[i];
             if (!is_layer_matrix(w)) continue;
@@ -60,10 +79,9 @@ struct LoraTable {
             for (size_t k = 0; k < w.names.size(); k++) {
                 const std::string module = module_name(w.names[k]);
                 if (!is_target(module, f.targets)) continue;
-                // GPT-2 has two c_proj in a layer: where one alone is meant, PEFT has to know which
+                // GPT-2 has two c_proj in a layer, BERT a dense in its head: PEFT has to know which is meant
                 std::string own = module.substr(module.rfind('.') + 1);
-                if (std::any_of(
-                        all.begin(), all.end(), [&](auto& m) { return is_target(m, own) && !is_target(m, f.targets); }))
+                if (std::any_of(others.begin(), others.end(), [&](auto& m) { return is_target(m, own); }))
                     own = module.substr(module.rfind('.', module.rfind('.') - 1) + 1);
                 if (!contains(targets, own)) targets.push_back(own);
                 a.push_back(PEFT_PREFIX + module + ".lora_A.weight");
@@ -82,7 +100,18 @@ struct LoraTable {
                 fail_usage("--lora-targets %s: expected all, attention or names of this model's matrices, which are %s",
                     target.c_str(), name_list(all, 20).c_str());
         if (modules.empty()) fail_usage("--lora-targets: expected all, attention or names of matrices, found none");
+        const size_t first = rows.size();
+        for (ParamSpec w : base) {
+            if (w.layer < head_layer) continue;
+            for (std::string& name : w.names) {
+                const std::string own = canonical_name(name), module = own.substr(0, own.find('.'));
+                if (!contains(saved, module)) saved.push_back(module);
+                name = PEFT_PREFIX + name;
+            }
+            rows.push_back(w);
+        }
         layout(rows);
+        if (first < rows.size()) head_offset = rows[first].offset;
     }
 };
 
@@ -151,9 +180,11 @@ struct Adapters {
         if (const Adapter* a = find(weight, drop))
             lora_backward_weight(a->g, du, dropped, dout, inp, (const real*)a->u, a->w, a->shape, N, C, OC, drop);
     }
-    // After backward_weight of the same weight: dinp(N,C) = dout(N,OC) weight, and what comes through the adapter
-    void backward_input(real* dinp, const real* dout, const real* weight, int N, int C, int OC, Dropout drop) const {
-        device::matmul_backward_input(dinp, dout, weight, N, C, OC);
+    // After backward_weight of the same weight: dinp(N,C) = dout(N,OC) weight, with `add` on top of what it was, and
+    // what comes through the adapter
+    void backward_input(
+        real* dinp, const real* dout, const real* weight, int N, int C, int OC, Dropout drop, bool add = false) const {
+        device::matmul_backward_input(dinp, dout, weight, N, C, OC, add);
         if (const Adapter* a = find(weight, drop))
             lora_backward_input(dinp, dropped, (const real*)du, a->w, a->shape, N, C, drop);
     }
@@ -165,7 +196,10 @@ struct Adapters {
 template <class T> void save_adapter(const std::string& dir, const LoraTable& table, const LoraFlags& f,
     const std::string& base, bool conv1d, const T* values) {
     Json config, targets = Json::make_array({table.targets.begin(), table.targets.end()});
-    config.set("peft_type", "LORA").set("task_type", "CAUSAL_LM").set("base_model_name_or_path", base).set("r", f.r);
+    const bool has_head = !table.saved.empty();
+    if (has_head) config.set("modules_to_save", Json::make_array({table.saved.begin(), table.saved.end()}));
+    config.set("peft_type", "LORA").set("task_type", has_head ? "SEQ_CLS" : "CAUSAL_LM");
+    config.set("base_model_name_or_path", base).set("r", f.r);
     config.set("lora_alpha", f.alpha).set("lora_dropout", f.dropout).set("bias", "none").set("target_modules", targets);
     config.set("fan_in_fan_out", conv1d).set("inference_mode", true).set("use_rslora", false).set("use_dora", false);
     write_file_atomic(dir + "/adapter_config.json", dump_json(config, 2) + "\n");
@@ -191,14 +225,35 @@ inline std::string adapter_base(const std::string& dir) {
     if (is_adapter(found)) config.refuse("base_model_name_or_path", "a model and no adapters");
     return found;
 }
-// W += s b a for every adapter of PEFT's directory `dir`, of any rank and targets, which the file itself tells; values
-// (total_count(model)) of the model's table. What PEFT can do and we cannot is refused by its key.
+// Where the files of a model are: in the directory `path` or, of low-rank adapters, which `path` or `adapter` names,
+// some beside them and the others with their model
+struct ModelPaths {
+    std::string adapter, weights;  // "": there are none
+
+    explicit ModelPaths(const std::string& path, const std::string& adapter_path = "") {
+        if (path.empty()) fail_usage("--model DIR is missing: a run directory or a model directory");
+        if (!adapter_path.empty()) adapter = resolve_model_dir(adapter_path);
+        if (!adapter.empty() && !is_adapter(adapter))
+            fail("%s: expected adapters (adapter_config.json), found a model", adapter.c_str());
+        weights = resolve_model_dir(path);
+        if (!is_adapter(weights)) return;
+        if (!adapter.empty()) fail_usage("--model %s: expected a model beside --adapter, found adapters", path.c_str());
+        adapter = weights;
+        weights = adapter_base(adapter);
+    }
+    std::string of(const std::string& file) const {
+        return !adapter.empty() && exists(adapter + "/" + file) ? adapter : weights;
+    }
+};
+// W += s b a for every adapter of PEFT's directory `dir`, of any rank and targets, which the file itself tells, and the
+// modules that it holds in full; values (total_count(model)) of the model's table. What PEFT can do and we cannot is
+// refused by its key.
 template <class T> void merge_adapter(const std::string& dir, const std::vector<ParamSpec>& model, T* values) {
     const ConfigJson config = adapter_config(dir);
     auto text = [&](const char* key) { return config.find(key) ? config.find(key)->s : ""; };
     if (text("peft_type") != "LORA") config.refuse("peft_type", "\"LORA\"");
-    for (const char* key : {"use_dora", "alpha_pattern", "modules_to_save", "lora_bias", "trainable_token_indices",
-             "layer_replication", "alora_invocation_tokens"})
+    for (const char* key : {"use_dora", "alpha_pattern", "lora_bias", "trainable_token_indices", "layer_replication",
+             "alora_invocation_tokens"})
         if (const Json* v = config.find(key); v && (v->b || !v->o.empty() || !v->a.empty() || !v->s.empty() || v->d))
             config.refuse(key, "none");
     config.expects("bias", "none", "biases are not implemented");
@@ -211,6 +266,13 @@ template <class T> void merge_adapter(const std::string& dir, const std::vector<
     std::set<std::string> known;  // tensors of the file
     for (const ParamSpec& w : model)
         for (size_t k = 0; k < w.names.size(); k++) {
+            if (const TensorInfo* whole = w.transpose ? nullptr : file.find(PEFT_PREFIX + w.names[k])) {
+                if (whole->shape != w.shape_of(k))
+                    fail("%s: %s: expected shape %s, found %s", file.path.c_str(), whole->name.c_str(),
+                        shape_text(w.shape_of(k)).c_str(), shape_text(whole->shape).c_str());
+                file.read(*whole, values + w.offset + w.begin(k));
+                known.insert(whole->name);
+            }
             const std::string module = PEFT_PREFIX + module_name(w.names[k]);
             const TensorInfo *a = file.find(module + ".lora_A.weight"), *b = file.find(module + ".lora_B.weight");
             if (w.shape.size() != 2 || (!a && !b)) continue;
@@ -236,7 +298,7 @@ template <class T> void merge_adapter(const std::string& dir, const std::vector<
         }
     for (const TensorInfo& t : file.tensors)
         if (!known.count(t.name))
-            fail("%s: %s: expected an adapter of one of the model's matrices, found no such matrix", file.path.c_str(),
+            fail("%s: %s: expected an adapter of one of the model's matrices, found no such one", file.path.c_str(),
                 t.name.c_str());
     if (known.empty()) fail("%s: expected adapters, found none", file.path.c_str());
 }

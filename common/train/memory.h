@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "common/data/batch.h"
+#include "common/train/lora.h"
 #include "common/train/optimizer.h"
 
 constexpr double MiB = 1 << 20;
@@ -82,17 +83,32 @@ inline void refuse_not_finite(
                                                  dir.c_str(), joined_names(s.names).c_str(), (double)values[i]));
 }
 
+// The parameters of a model by its table, with what low-rank adapters add
+inline std::vector<areal> load_values(const ModelPaths& model, const std::vector<ParamSpec>& table) {
+    const char* dir = model.weights.c_str();
+    std::vector<std::string> added;  // tensors that the adapters bring along
+    if (!model.adapter.empty())
+        for (const TensorInfo& t : SafeTensors(model.adapter + "/adapter_model.safetensors").tensors)
+            if (starts_with(t.name, PEFT_PREFIX)) added.push_back(t.name.substr(strlen(PEFT_PREFIX)));
+    check_tensors(dir, table, added);
+    std::vector<areal> values(total_count(table));
+    load_tensors(dir, table, values.data()).refuse_missing(dir, added);
+    refuse_not_finite(table, values, dir);
+    if (model.adapter.empty()) return values;
+    merge_adapter(model.adapter, table, values.data());
+    refuse_not_finite(table, values, model.adapter);
+    return values;
+}
+
 // For inference: allocates memory for the parameters, and for what plan_rest(arena) takes, and loads the parameters of
-// the model in `dir`. point(base) points the model's tensors into `base` and returns their table. change(table, values)
-// may change them before. The memory lives as long as what is returned.
-template <class Point, class PlanRest> [[nodiscard]] std::shared_ptr<void> load_parameters(const std::string& dir,
+// a model. point(base) points the model's tensors into `base` and returns their table. change(table, values) may change
+// them before. The memory lives as long as what is returned.
+template <class Point, class PlanRest> [[nodiscard]] std::shared_ptr<void> load_parameters(const ModelPaths& model,
     Point point, PlanRest plan_rest,
     const std::function<void(const std::vector<ParamSpec>&, std::vector<areal>&)>& change = nullptr) {
+    const std::string& dir = model.weights;
     std::vector<ParamSpec> table = point(nullptr);
-    check_tensors(dir, table);
-    std::vector<areal> values(total_count(table));
-    load_tensors(dir, table, values.data()).refuse_missing(dir);
-    refuse_not_finite(table, values, dir);
+    std::vector<areal> values = load_values(model, table);
     if (change) change(table, values);
     real* params = nullptr;  // (total_count)
     auto plan = [&](Arena& arena) {

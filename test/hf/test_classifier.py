@@ -16,10 +16,11 @@ import unittest
 import warnings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+import peft
 import torch
 from safetensors.torch import load_file
 from sklearn import metrics
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import make_tiny_bert
@@ -210,6 +211,39 @@ class Classifier(unittest.TestCase):
                 texts = some_texts(7, 20)
                 self.assert_same(
                     self.our_probabilities(out, texts, labels), their_probabilities(model, tokenizer, texts)
+                )
+
+    def test_adapters_in_both_directions(self):
+        """PeftModel answers with the adapters that we train as we do, and we with those that it saves as it does."""
+        labels = ["no", "yes"]
+        tiny = self.path("tinyBert")
+        make_tiny_bert.make(tiny)
+        data = self.make_data(tiny, labels)
+        flags = ["--steps", "30", "--lr", "1e-2", "--batch", "16", "--max-len", "40", "--lora-r", "3"]
+        texts = some_texts(8, 20)
+        for kind in make_tiny_bert.KINDS:
+            with self.subTest(kind=kind):
+                tiny, out = self.path("tiny" + kind), self.path("run" + kind)
+                make_tiny_bert.make(tiny, kind=kind)
+                run(FINETUNE, "--init", tiny, "--data", data, "--out", out, *flags)
+                best = os.path.join(out, "best")
+                base = AutoModelForSequenceClassification.from_pretrained(tiny, config=AutoConfig.from_pretrained(best))
+                with Warnings() as log:
+                    model = peft.PeftModel.from_pretrained(base, best).eval()
+                self.assertEqual([m for m in log.messages if "is deprecated" not in m], [])  # of PEFT by transformers
+                tokenizer = AutoTokenizer.from_pretrained(best)
+                self.assert_same(
+                    self.our_probabilities(out, texts, labels), their_probabilities(model, tokenizer, texts)
+                )
+                again = self.path("again" + kind)
+                with torch.no_grad():  # another one, which differs in adapters and head
+                    for name, p in model.named_parameters():
+                        if "lora_" in name or "modules_to_save" in name:
+                            p.mul_(0.8)
+                model.save_pretrained(again)
+                model.config.save_pretrained(again)
+                self.assert_same(
+                    self.our_probabilities(again, texts, labels), their_probabilities(model, tokenizer, texts)
                 )
 
     def test_a_model_whose_labels_have_no_names(self):

@@ -104,6 +104,17 @@ template <class Plan> Arena arena_for(Memory& memory, Plan plan) {
     return Arena(memory.data());
 }
 
+// The parameters of a model to be frozen, random, in `memory`, where they stay once they are there
+inline real* frozen_parameters(Memory& memory, const std::vector<ParamSpec>& table) {
+    if (memory.size()) return (real*)memory.data();
+    std::vector<real> values = random_numbers(total_count(table), 77, 0.3);
+    for (const ParamSpec& s : table)
+        for (size_t i = 0; i < s.count; i++) values[s.offset + i] += s.init == Init::ones;
+    memory.resize(values.size() * sizeof(real));
+    std::copy(values.begin(), values.end(), (real*)memory.data());
+    return (real*)memory.data();
+}
+
 // A model with all its memory, small enough to look at every element.
 template <class Model> struct Small {
     Model model;

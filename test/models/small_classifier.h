@@ -18,9 +18,9 @@ inline void add_random_examples(BatchBuilder& builder, const std::vector<int>& l
 struct SmallClassifier : SmallBert {
     Memory weights;  // (K) of the classes, where they have any
 
-    SmallClassifier(
-        const BertConfig& config, int K, int N, float dropout = 0, const std::vector<double>& class_weights = {})
-        : SmallBert(of_classes(config, K), N, dropout) {
+    SmallClassifier(const BertConfig& config, int K, int N, float dropout = 0,
+        const std::vector<double>& class_weights = {}, const LoraFlags& lora = {}, bool recompute = false)
+        : SmallBert(of_classes(config, K), N, dropout, recompute, lora) {
         if (class_weights.empty()) return;
         weights.resize(class_weights.size() * sizeof(double));
         model.class_weights = builder.weights = (double*)weights.data();

@@ -46,16 +46,10 @@ struct SmallGpt : Small<Gpt> {
         auto point = [&, lora](real* params, areal* grads) {
             if (lora.r == 0) return model.point(params, grads);
             const std::vector<ParamSpec> table = model.point(nullptr, nullptr);
-            if (!base.size()) {
-                std::vector<real> values = random_numbers(total_count(table), 77, 0.3);
-                for (const ParamSpec& s : table)
-                    for (size_t i = 0; i < s.count; i++) values[s.offset + i] += s.init == Init::ones;
-                base.resize(values.size() * sizeof(real));
-                std::copy(values.begin(), values.end(), (real*)base.data());
-            }
+            real* frozen = frozen_parameters(base, table);
             adapters = LoraTable(table, lora);
-            model.linear.point(adapters, table, (real*)base.data(), params, grads);
-            model.point((real*)base.data(), nullptr);
+            model.linear.point(adapters, table, frozen, params, grads);
+            model.point(frozen, nullptr);
             return adapters.rows;
         };
         allocate(model.shape, config.T, point, [&](Arena& arena) {

@@ -547,6 +547,29 @@ TEST_SUITE("prediction") {
     }
 }
 
+TEST_CASE("adapters of a classifier: which matrices PEFT is told of, and the head in full") {
+    for (auto [type, targets, expected, saved] :
+        {std::tuple{"bert", "all", "query,key,value,output.dense,intermediate.dense", "pooler,classifier"},
+            {"distilbert", "attention", "q_lin,k_lin,v_lin,out_lin", "pre_classifier,classifier"},
+            {"roberta", "query,output.dense", "query,output.dense", "classifier"},
+            {"modernbert", "attention", "Wqkv,attn.Wo", "head,classifier"}}) {
+        CAPTURE(type);
+        BertConfig config = SIZE;
+        config.type = type;
+        config.modern = config.type == "modernbert";
+        LoraFlags lora;
+        lora.r = 2;
+        lora.targets = targets;
+        SmallClassifier c(config, 3, 64, 0, {}, lora);
+        CHECK(c.adapters.targets == split_list(expected));
+        CHECK(c.adapters.saved == split_list(saved));
+        CHECK(c.model.params.headw == c.opt.params + c.adapters.head_offset);
+        CHECK(c.model.grads.headw == c.opt.grads + c.adapters.head_offset);
+        CHECK((!c.model.grads.wte && !c.model.grads.layer[1].ln2w));
+        CHECK(c.opt.table.back().names[0] == std::string(PEFT_PREFIX) + bert_type(type).classifier + ".bias");
+    }
+}
+
 TEST_CASE("classifier: the rows of its head go where their labels are") {
     std::vector<ParamSpec> table(3);
     table[0].names = {"bert.pooler.dense.bias"};

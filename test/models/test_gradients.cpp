@@ -718,8 +718,8 @@ TEST_SUITE("gradients of the model") {
 TEST_SUITE("gradients of the classifier") {
     static const std::vector<int> LENGTHS{12, 1, 7, 3, 12, 9};
 
-    static void check_classifier(
-        int K, float dropout, const std::vector<double>& weights, const char* type = "bert", bool mean = false) {
+    static void check_classifier(int K, float dropout, const std::vector<double>& weights, const char* type = "bert",
+        bool mean = false, const LoraFlags& lora = {}) {
         CAPTURE(K);
         CAPTURE(dropout);
         CAPTURE(type);
@@ -728,7 +728,7 @@ TEST_SUITE("gradients of the classifier") {
         config.modern = config.type == "modernbert";
         config.mean_pooling = mean;
         if (config.modern) config.types = 0;
-        SmallClassifier c(config, K, 50, dropout, weights);
+        SmallClassifier c(config, K, 50, dropout, weights, lora, lora.r > 0);
         randomise(c.opt, 1);
         add_random_examples(c.builder, LENGTHS, 37, K, 2);
         Batch b = c.batch({3, 4, 5});
@@ -744,6 +744,20 @@ TEST_SUITE("gradients of the classifier") {
         check_classifier(3, 0.1f, {}, "roberta");
         check_classifier(3, 0.1f, {}, "modernbert");
         check_classifier(3, 0.1f, {}, "modernbert", true);
+    }
+
+    TEST_CASE("loss of a classifier by its head and by every adapter, of all matrices and of some") {
+        LoraFlags lora;
+        lora.r = 3;
+        lora.alpha = 5;
+        for (const char* type : {"bert", "modernbert"})
+            for (const char* targets : {"all", "attention"}) {
+                CAPTURE(targets);
+                lora.targets = targets;
+                check_classifier(3, 0.1f, {}, type, false, lora);
+            }
+        lora.targets = "value,output.dense";
+        check_classifier(3, 0, {1, 2, 0.5}, "roberta", false, lora);
     }
 
     TEST_CASE("what is frozen has no gradient, and the rest has the same bits") {

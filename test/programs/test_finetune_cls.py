@@ -929,6 +929,68 @@ class Resume(Case):
         self.assertEqual(run(["--resume", "--out", "../moved", "--steps", 6], cwd=W.path("elsewhere")).err, "")
 
 
+# ---------------------------------------------------------------- low-rank adapters
+LORA = ["--lora-r", 8, "--lora-alpha", 16]
+
+
+class Lora(Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.console = tune("adapted", *SMALL, *LORA, "--lora-dropout", 0, "--epochs", 20, "--lr", 3e-3, "--verbose").out
+
+    def test_learns_with_a_frozen_model(self):
+        """Adapters and the head alone are trained and saved, with labels and tokenizer beside them."""
+        files = {"adapter_config.json", "adapter_model.safetensors", "config.json", "tokenizer.json"}
+        self.assertEqual(set(os.listdir(W.path("adapted/best"))), files | {"tokenizer_config.json", "vocab.txt"})
+        config = json.loads(read(W.path("adapted/best/adapter_config.json")))
+        self.assertEqual((config["peft_type"], config["task_type"], config["r"]), ("LORA", "SEQ_CLS", 8))
+        self.assertEqual(config["modules_to_save"], ["pooler", "classifier"])
+        self.assertEqual(config["base_model_name_or_path"], W.path("run/best"))
+        tensors = read_safetensors(W.path("adapted/best/adapter_model.safetensors"))[0]
+        names = {n.replace("base_model.model.", "") for n in tensors if "lora_" not in n}
+        head = {"%s.%s" % (m, x) for m in ("bert.pooler.dense", "classifier") for x in ("weight", "bias")}
+        self.assertEqual((names, len(tensors)), (head, 4 + 2 * 2 * 6))
+        regions = dict(re.findall(r"^  (\S.*?) +(\d+\.\d)$", self.console, re.M))
+        self.assertLess(float(regions["gradients"]), float(regions["frozen parameters"]))
+        self.assertGreater(results_of("adapted")["val"]["accuracy"], 0.95)
+
+    def test_merged_model_answers_as_the_adapters_do(self):
+        texts = [row["text"] for row in make_rows(11, 20)]
+        expected = ask("predict", "--model", "adapted", "--json", *texts).out
+        run(["merge", "--model", "adapted", "--out", "merged"])
+        self.assertEqual(ask("predict", "--model", "merged", "--json", *texts).out, expected)
+        self.assertEqual(ask("predict", "--model", "run", "--adapter", "adapted", "--json", *texts).out, expected)
+        evaluate = ["eval", "--data", "task/val.bin", "--json", "--model"]
+        self.assertEqual(ask(*evaluate, "merged").out, ask(*evaluate, "run", "--adapter", "adapted").out)
+        self.assertIn("merged", run(["merge", "--model", "adapted", "--out", "merged"], 2).err)
+        self.assertIn("found a model alone", run(["merge", "--model", "cls", "--out", "merged3"], 2).err)
+
+    def test_killed(self):
+        flags = [*Resume.FLAGS, *LORA, "--lora-dropout", 0.1, "--accum", 2, "--freeze", 1]
+        tune("lora-whole", *flags)
+        for lines in (3, 20):
+            with self.subTest(lines=lines):
+                out = "lora-killed-%d" % lines
+                stop(train(out, *flags), out, lines, signal.SIGKILL)
+                resume(out)
+                self.assert_same_run("lora-whole", out)
+
+    def test_refused(self):
+        for flags, words in (
+            (["--lora-targets", "q_proj"], ["--lora-targets q_proj", "query"]),
+            (["--dropout", 0.1], ["--dropout", "--lora-dropout"]),
+            (["--from-scratch"], ["--lora-r", "--from-scratch"]),
+            (["--init", W.path("adapted/best")], ["expected a model, found adapters", "./finetune_cls merge"]),
+        ):
+            with self.subTest(flags):
+                done = tune("refused", *SMALL, *LORA, *flags, code=2)
+                for word in words:
+                    self.assertIn(word, done.err)
+        short = with_tensor("base_model.model.classifier.bias", lambda *_: ("F32", [2], bytes(8)))
+        broken = W.variant("adapted/best", "short", {"adapter_model.safetensors": short})
+        self.assertIn("classifier.bias: expected shape (3)", ask("predict", "--model", broken, "a", code=1).err)
+
+
 # ---------------------------------------------------------------- kernels
 @unittest.skipUnless(SHIM, "build/shim-fp32/finetune_cls is not built: make DEVICE=shim PRECISION=fp32")
 class Shim(Case):

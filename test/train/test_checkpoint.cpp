@@ -347,6 +347,51 @@ TEST_CASE("checkpoint: config.json of BERT") {
     CHECK(has(message([](const std::string& path) { read_bert_config(path); }, dir / "none"), "found no such file"));
 }
 
+TEST_CASE("checkpoint: the config of every kind of encoder comes back as it was") {
+    for (const char* type : {"bert", "distilbert", "roberta", "modernbert"}) {
+        CAPTURE(type);
+        TempDir dir;
+        BertConfig c;
+        c.type = type;
+        c.modern = c.type == "modernbert";
+        const bool distil = c.type == "distilbert";
+        c.V = 61;
+        c.T = 32;
+        c.C = 64;
+        c.L = 4;
+        c.NH = 2;
+        c.FF = 24;
+        c.types = distil || c.modern ? 0 : 1;
+        c.pad_id = 4;
+        c.bos = 2;
+        c.eos = 3;
+        if (!distil) c.eps = 1e-6;
+        if (c.type == "roberta") c.first_position = 5;
+        if (c.modern) {
+            c.window = 7;
+            c.global_every = 2;
+            c.global_rope.theta = 5000;
+            c.local_rope.theta = 50;
+            c.mean_pooling = true;
+        }
+        write_bert_config(dir.path, c, "ForSequenceClassification");
+        const std::string text = read_file(dir / "config.json");
+        CHECK(has(text, bert_type(type).architecture + std::string("ForSequenceClassification")));
+        const BertConfig d = read_bert_config(dir.path);
+        CHECK((d.type == c.type && d.modern == c.modern && d.V == 61 && d.T == 32 && d.C == 64 && d.L == 4));
+        CHECK((d.NH == 2 && d.FF == 24 && d.types == c.types && d.pad_id == 4 && d.bos == 2 && d.eos == 3));
+        CHECK((d.eps == c.eps && d.first_position == c.first_position && d.window == c.window));
+        CHECK((d.global_every == c.global_every && d.global_rope.theta == c.global_rope.theta));
+        CHECK((d.local_rope.theta == c.local_rope.theta && d.mean_pooling == c.mean_pooling));
+        if (!c.modern) continue;
+        std::string other = text;
+        other.replace(other.find("\"mean\""), 6, "\"max\"");
+        write_bytes(dir / "config.json", other);
+        CHECK(has(message([](const std::string& path) { read_bert_config(path); }, dir.path),
+            "classifier_pooling: expected \"cls\", found \"max\": only \"cls\" and \"mean\" are implemented"));
+    }
+}
+
 TEST_CASE_TEMPLATE("checkpoint: training state comes back bit for bit", T, float, double) {
     TempDir dir;
     std::vector<ParamSpec> specs = small_table();
