@@ -14,9 +14,6 @@ struct Error : std::runtime_error {
     int code;
     Error(int code, const std::string& what) : std::runtime_error(what), code(code) {}
 };
-struct OutOfMemory : Error {  // of the device
-    using Error::Error;
-};
 
 inline std::string vformat(const char* fmt, va_list args) {
     va_list again;

@@ -27,8 +27,7 @@ inline void* device_alloc(size_t bytes) {
     void* p = mmap(
         nullptr, size + (2 << 20), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
-        throw OutOfMemory(EXIT_FAILED,
-            format("could not get %.1f MiB of memory: take a smaller batch or a smaller model", bytes / 1048576.0));
+        fail("could not get %.1f MiB of memory: take a smaller batch or a smaller model", bytes / 1048576.0);
     char *aligned = (char*)round_up((size_t)p, 2 << 20), *end = (char*)p + size + (2 << 20);
     if (aligned > p) munmap(p, aligned - (char*)p);
     if (end > aligned + size) munmap(aligned + size, end - (aligned + size));
@@ -82,12 +81,9 @@ inline void* device_alloc(size_t bytes) {  // zeroed
 #else
     cudaError_t error = cudaMalloc(&p, bytes ? bytes : 1);
 #endif
-    if (error == cudaErrorMemoryAllocation) {
-        cudaGetLastError();  // the caller may try less: it is not to show at the next kernel
-        throw OutOfMemory(EXIT_FAILED,
-            format("could not get %.1f MiB of GPU memory, %.1f MiB are free: take a smaller batch or a smaller model",
-                bytes / 1048576.0, device_memory() / 1048576.0));
-    }
+    if (error == cudaErrorMemoryAllocation)
+        fail("could not get %.1f MiB of GPU memory, %.1f MiB are free: take a smaller batch or a smaller model",
+            bytes / 1048576.0, device_memory() / 1048576.0);
     CUDA_CHECK(error);
     CUDA_CHECK(cudaMemset(p, 0, bytes));
     CUDA_CHECK(cudaDeviceSynchronize());  // before another stream, or the host, writes there

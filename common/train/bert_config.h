@@ -59,13 +59,14 @@ inline const std::vector<BertType> BERT_TYPES = {
     {"bert", "Bert", "bert.", "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm",
         "cls.predictions", "bert.pooler.dense", "classifier"},
     {"distilbert", "DistilBert", "distilbert.", "vocab_transform", "vocab_layer_norm", "vocab_projector",
-        "pre_classifier", "classifier", "embeddings.word_embeddings", "embeddings.position_embeddings", "", "embeddings.LayerNorm", "transformer.layer",
-        {"attention.q_lin", "attention.k_lin", "attention.v_lin"}, "attention.out_lin", "sa_layer_norm", "ffn.lin1",
-        "ffn.lin2", "output_layer_norm"},
+        "pre_classifier", "classifier", "embeddings.word_embeddings", "embeddings.position_embeddings", "",
+        "embeddings.LayerNorm", "transformer.layer", {"attention.q_lin", "attention.k_lin", "attention.v_lin"},
+        "attention.out_lin", "sa_layer_norm", "ffn.lin1", "ffn.lin2", "output_layer_norm"},
     {"roberta", "Roberta", "roberta.", "lm_head.dense", "lm_head.layer_norm", "lm_head", "classifier.dense",
         "classifier.out_proj"},
-    {"modernbert", "ModernBert", "model.", "head.dense", "head.norm", "decoder", "head.dense", "classifier", "embeddings.tok_embeddings", "", "",
-        "embeddings.norm", "layers", {"attn.Wqkv"}, "attn.Wo", "mlp_norm", "mlp.Wi", "mlp.Wo", "attn_norm"},
+    {"modernbert", "ModernBert", "model.", "head.dense", "head.norm", "decoder", "head.dense", "classifier",
+        "embeddings.tok_embeddings", "", "", "embeddings.norm", "layers", {"attn.Wqkv"}, "attn.Wo", "mlp_norm",
+        "mlp.Wi", "mlp.Wo", "attn_norm"},
 };
 inline const BertType& bert_type(const std::string& type) {
     return *std::find_if(BERT_TYPES.begin(), BERT_TYPES.end(), [&](const BertType& t) { return t.type == type; });

@@ -70,7 +70,7 @@ template <class X> struct TableBuilder {
     std::vector<ParamSpec> rows;
     std::vector<X**> members;
     bool bf16_matrices = false;  // which the members then point to, though they are X*
-    bool biases = true;  // else linear() and layernorm() leave b as it is
+    bool biases = true;          // else linear() and layernorm() leave b as it is
 
     // count: elements in memory, where they are more than the names' (a padded vocabulary)
     void tensor(X*& p, std::vector<std::string> names, std::vector<size_t> shape, bool decay, Init init, int layer,

@@ -10,7 +10,8 @@ namespace gpu {
 inline void* device_alloc(size_t bytes) {
     shim::refuse_in_graph("device_alloc");
     void* p = mmap(nullptr, bytes + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED) throw OutOfMemory(EXIT_FAILED, format("could not get %.1f MiB of memory", bytes / 1048576.0));
+    if (p == MAP_FAILED)
+        fail("could not get %.1f MiB of memory: take a smaller batch or a smaller model", bytes / 1048576.0);
     shim::add_allocation(p, bytes);
     return p;
 }

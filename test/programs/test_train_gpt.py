@@ -822,7 +822,9 @@ class BadInput(Case):
         done = run(train("no-memory", *flags), code=1, memory=limit)
         needed = float(
             re.fullmatch(
-                r"error: could not get ([0-9.]+) MiB of memory: take a smaller batch or a smaller model\n", done.err
+                r"error: could not get ([0-9.]+) MiB of (?:GPU memory, [0-9.]+ MiB are free|memory): "
+                r"take a smaller batch or a smaller model\n",
+                done.err,
             )[1]
         )
         self.assertGreater(needed * 2**20, limit)
