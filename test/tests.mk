@@ -171,6 +171,10 @@ INTERPRETER := $(filter-out test_% cublaslt stubs,$(patsubst test/emulator/%.cpp
 $(EMULATOR)/%.o: test/emulator/%.cpp
 	$(call compile,-O3 $(EMULATOR_FLAGS))
 $(EMULATOR)/cublaslt.o: EMULATOR_FLAGS += $(FAST)
+# its instructions and what it counts, one by one: no CUDA in them
+$(EMULATOR)/test_%: $(EMULATOR)/test_%.o $(patsubst %,$(EMULATOR)/%.o,$(filter-out cudart,$(INTERPRETER))) \
+	$(O)/test/main.o
+	$(call link,-fopenmp)
 # STUB(name) for every function of the real library
 $(EMULATOR)/%.names: $(CUDART) $(CUBLAS_LIB)
 	@mkdir -p $(@D)
@@ -198,7 +202,7 @@ $(O)/emulated-bf16/%: $(O)/gpu-bf16/%.o $(BASE_OBJECTS) $(EMULATOR_LIBS)
 $(O)/emulated-fp32/test_fixtures $(O)/emulated-fp32/test_gpt_fixtures: $(O)/test/main.o
 $(O)/gpu-fp32/test_cudart.o: test/emulator/test_cudart.cu
 	$(call nvcc_compile)
-EMULATED := $(addprefix $(O)/emulated-fp32/,test_cudart test_flash test_fixtures test_gpt_fixtures)
+EMULATED := $(EMULATOR)/test_count $(addprefix $(O)/emulated-fp32/,test_cudart test_flash test_fixtures test_gpt_fixtures)
 EMULATED_TESTS := $(patsubst %_fixtures,"CUDA_LAUNCH_BLOCKING=1 %_fixtures",$(EMULATED))
 endif
 

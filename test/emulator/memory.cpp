@@ -17,6 +17,11 @@ static std::string hexadecimal(uint64_t address) {
 }
 static Options from_environment() {
     Options o;
+    o.count = getenv("EMULATOR_COUNTS");
+    if (const char* sample = getenv("EMULATOR_SAMPLE")) {
+        o.sample = strtoull(sample, nullptr, 10);
+        o.uninitialised = o.shared_races = false;
+    }
     const char* checks = getenv("EMULATOR_CHECKS");
     std::string word;
     for (const char* p = checks ? checks : "";; p++) {
@@ -37,7 +42,7 @@ static Options from_environment() {
 Options options = from_environment();
 
 void register_allocation(uint64_t address, size_t bytes, char* data, bool managed) {
-    uint8_t* written = managed ? nullptr : (uint8_t*)calloc(std::max<size_t>(bytes, 1), 1);
+    uint8_t* written = managed || options.sample ? nullptr : (uint8_t*)calloc(std::max<size_t>(bytes, 1), 1);
     allocations()[address] = {address, bytes, data, written};
 }
 void unregister_allocation(uint64_t address) {
