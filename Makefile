@@ -11,6 +11,7 @@ Use
   make demo          learns a small written world, sentiment from 100 labels, then instructions: four minutes
   make bench         training speed beside PyTorch's (PYTHON=... names a Python with torch)
   make gpu-check     proves and measures the GPU build on one GPU, beside PyTorch; writes dev/results/
+  make predict       the speed of an H200, from what the emulator counts; needs nvcc; writes dev/results/predicted.md
 
 Test (each ends with "N passed, N failed"; test/README.md says what they show)
   make test          all that needs a compiler and nothing else
@@ -214,6 +215,10 @@ bench:
 	@$(PYTHON) dev/bench/bert_cpu.py
 gpu-check:
 	@dev/gpu_check.sh dev/results
+predict: data/tokenize
+	@bash dev/setup.sh gpu
+	@$(MAKE) DEVICE=gpu PRECISION=bf16 ARCH='$(A100_AND_H100)' $(PROGRAMS:%=$(O)/emulated-bf16/%)
+	@python3 dev/predict.py --write
 # .format holds the two formatters, in the versions that dev/requirements-format.txt pins
 .format/done: dev/requirements-format.txt
 	@bash dev/setup.sh venv
@@ -233,6 +238,6 @@ clean:
 	rm -rf build $(PROGRAMS) data/tokenize
 help:
 	$(info $(HELP))@:
-.PHONY: deps setup demo bench gpu-check format format-check clean help
+.PHONY: deps setup demo bench gpu-check predict format format-check clean help
 
 -include $(wildcard $(O)/*.d $(O)/*/*.d)

@@ -180,9 +180,10 @@ INTERPRETER := $(filter-out test_% cublaslt stubs,$(patsubst test/emulator/%.cpp
 $(EMULATOR)/%.o: test/emulator/%.cpp
 	$(call compile,-O3 $(EMULATOR_FLAGS))
 $(EMULATOR)/cublaslt.o: EMULATOR_FLAGS += $(FAST)
-$(addprefix $(EMULATOR)/,test_interpreter.o test_products.o): EMULATOR_FLAGS += -O1 -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS
-$(EMULATOR)/test_interpreter: $(patsubst %,$(EMULATOR)/%.o,$(filter-out cudart,$(INTERPRETER)) test_interpreter) \
-		$(O)/test/main.o
+$(EMULATOR)/test_%.o: EMULATOR_FLAGS += -O1 -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS
+# its instructions and what it counts, one by one: no CUDA in them
+$(EMULATOR)/test_%: $(EMULATOR)/test_%.o $(patsubst %,$(EMULATOR)/%.o,$(filter-out cudart,$(INTERPRETER))) \
+	$(O)/test/main.o
 	$(call link,-fopenmp)
 $(EMULATOR)/test_products: $(EMULATOR)/test_products.o $(O)/test/main.o $(EMULATOR_LIBS)
 	$(call say,LD)
@@ -215,6 +216,7 @@ $(O)/emulated-fp32/test_fixtures $(O)/emulated-fp32/test_gpt_fixtures: $(O)/test
 $(O)/gpu-fp32/test_cudart.o: test/emulator/test_cudart.cu
 	$(call nvcc_compile)
 EMULATED := $(addprefix $(O)/emulated-fp32/test_,kernels flash fixtures gpt_fixtures ptx cudart)
+EMULATOR_TESTS := $(addprefix $(EMULATOR)/test_,interpreter count products)
 EMULATED_PROGRAMS := $(foreach p,bf16 fp32,$(PROGRAMS:%=$(O)/emulated-$(p)/%))
 # the longest first; the same for compute_80; what the blocks of a launch do to each other, at small shapes
 EMULATED_TESTS := $(patsubst %_fixtures,"CUDA_LAUNCH_BLOCKING=1 %_fixtures",$(EMULATED)) \
@@ -222,7 +224,7 @@ EMULATED_TESTS := $(patsubst %_fixtures,"CUDA_LAUNCH_BLOCKING=1 %_fixtures",$(EM
 	$(foreach t,kernels flash,"EMULATOR_CHECKS=global-races TEST_SMALL=1 $(O)/emulated-fp32/test_$(t)") \
 	$(foreach t,flash ptx cudart,"EMULATOR_DEVICE=a100 TEST_SMALL=1 $(O)/emulated-fp32/test_$(t)") \
 	"EMULATOR_DEVICE=a100 python3 test/emulator/test_programs.py Bf16.test_train_gpt Bf16.test_train_bert" \
-	$(EMULATOR)/test_interpreter $(EMULATOR)/test_products
+	$(EMULATOR_TESTS)
 endif
 
 test-gpu:
@@ -239,7 +241,7 @@ else
 	$(if $(HAVE_GPU),,@echo "test-gpu: there is no GPU here: what nvcc compiles runs in the emulator")
 	@python3 test/run.py --each $(GPU_TARGETS:%="$(MAKE) %") \
 		--then "python3 dev/ptxas.py" $(if $(HAVE_GPU),$(GPU_TESTS),\
-		"$(MAKE) $(EMULATED) $(EMULATED_PROGRAMS) $(addprefix $(EMULATOR)/,test_interpreter test_products)" \
+		"$(MAKE) $(EMULATED) $(EMULATED_PROGRAMS) $(EMULATOR_TESTS)" \
 		"$(MAKE) DEVICE=cpu PRECISION=fp32 data/tokenize $(PROGRAMS:%=$(O)/cpu-fp32/%)" --then $(EMULATED_TESTS))
 endif
 

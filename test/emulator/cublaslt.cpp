@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "test/emulator/count.h"
 #include "test/emulator/emulator.h"
 #include "test/emulator/runtime.h"
 using emulator::say;
@@ -126,6 +127,11 @@ struct Product {
 };
 void multiply(const Product& p) {
     size_t m = p.d.rows, n = p.d.cols, k = p.o.transa ? p.a.rows : p.a.cols;
+    std::string numbers;
+    for (size_t x : {m, n, k, p.a.element(), p.d.element(), (size_t)(p.beta != 0), (size_t)p.o.epilogue})
+        numbers += (numbers.empty() ? "" : ", ") + std::to_string(x);
+    emulator::log_line("{\"product\": [" + numbers + "]}");
+    if (emulator::options.sample) return;
     std::vector<float> a = rows_of(p.A, p.a, p.o.transa), b = rows_of(p.B, p.b, !p.o.transb);  // (m,k), (n,k)
     std::vector<float> bias(has_bias(p.o.epilogue) ? m : 0), product(m * n);                   // (n,m)
     if (!bias.empty()) read(bias.data(), p.o.bias, p.d.type, 0, m);

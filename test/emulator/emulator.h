@@ -79,6 +79,9 @@ struct Options {
     bool shared_races = true;   // between two barriers of a block
     bool global_races = false;  // between blocks of one launch; 16 bytes for each element that is touched
     size_t max_dynamic_shared = 232448 - 1024;
+    bool count = false;  // costs (count.h); on if EMULATOR_COUNTS names a file
+    uint64_t sample =
+        0;  // blocks of a launch that run, if not all (EMULATOR_SAMPLE); no check knows what it means then
 };
 extern Options options;  // first from EMULATOR_CHECKS=[no-]uninitialised,[no-]shared-races,[no-]global-races
 

@@ -42,6 +42,8 @@ char* Warp::shared_place(uint64_t address, unsigned bytes, Access access, int la
 }
 void Warp::places(const Inst& in, int i, unsigned bytes, Access access, uint32_t mask, char* place[32]) {
     const char* reg = operand(in, i);
+    uint64_t addresses[32];
+    Space where = in.space;
     for (int lane = 0; lane < 32; lane++) {
         if (!(mask >> lane & 1)) continue;
         uint64_t a = 0;
@@ -57,6 +59,8 @@ void Warp::places(const Inst& in, int i, unsigned bytes, Access access, uint32_t
             space = a >= LOCAL_WINDOW ? Space::local : a >= SHARED_WINDOW ? Space::shared : Space::global;
             a &= SHARED_WINDOW - 1;
         }
+        addresses[lane] = a;
+        where = space;  // of all lanes, mostly
         if (space == Space::shared) place[lane] = shared_place(a, bytes, access, lane);
         else if (space == Space::global) {
             if (!last || !last->holds(a, bytes)) last = find_allocation(a);
@@ -85,6 +89,13 @@ void Warp::places(const Inst& in, int i, unsigned bytes, Access access, uint32_t
             place[lane] = &block->local[(size_t)(32 * index + lane) * size + a];
         } else place[lane] = const_cast<char*>(block->params) + a;
     }
+    count(where, addresses, bytes, mask);
+}
+void Warp::count(Space space, const uint64_t* addresses, unsigned bytes, uint32_t mask) {
+    if (!block->traffic) return;
+    Traffic& t = block->traffic[at - block->kernel.code.data()];
+    if (space == Space::global) t.global(addresses, bytes, mask);
+    if (space == Space::shared) t.shared(addresses, bytes, mask);
 }
 void Warp::need_lanes(uint32_t member_mask, uint32_t mask, int lane) const {
     if (!(member_mask >> lane & 1)) fail(Fault::barrier, lane, "the lane is not in its own member mask");
@@ -107,10 +118,6 @@ void Warp::land(int newest, uint32_t mask) {
 
 // ---------------------------------------------------------------- a block
 namespace {
-struct Executed {  // of each instruction of a kernel, by one thread of the host
-    std::vector<uint64_t> warps, lanes;
-};
-
 void start(Warp& w, const Kernel& k) {
     w.registers.resize(k.register_bytes + 64);
     char* aligned = w.registers.data();
@@ -242,22 +249,25 @@ void launch(const Kernel* kernel, Dim grid, Dim size, size_t dynamic_shared, con
     for (size_t i = 0; i < k.params.size(); i++) memcpy(&params[k.params[i].offset], args[i], k.params[i].bytes);
 
     launches++;
-    Executed total{std::vector<uint64_t>(k.code.size()), std::vector<uint64_t>(k.code.size())};
+    Executed total(k.code.size());
+    uint64_t to_run = blocks_to_run(blocks);
+    size_t bytes = dynamic_shared ? k.dynamic_offset + dynamic_shared : k.attributes.static_shared;
     std::exception_ptr error;
     uint64_t failed_block = UINT64_MAX;  // the first in order, so that the message is the same each time
     std::mutex mutex;
 #pragma omp parallel
     {
-        Executed executed{std::vector<uint64_t>(k.code.size()), std::vector<uint64_t>(k.code.size())};
+        Executed executed(k.code.size());
         std::vector<Warp> warps((threads + 31) / 32);
 #pragma omp for schedule(dynamic, 1) nowait
-        for (uint64_t i = 0; i < blocks; i++) {
+        for (uint64_t run = 0; run < to_run; run++) {
+            uint64_t i = block_to_run(run, blocks, to_run);
             if (__atomic_load_n(&failed_block, __ATOMIC_RELAXED) < i) continue;
             try {
                 Dim index{(uint32_t)(i % grid.x), (uint32_t)(i / grid.x % grid.y), (uint32_t)(i / grid.x / grid.y)};
-                size_t bytes = dynamic_shared ? k.dynamic_offset + dynamic_shared : k.attributes.static_shared;
                 Block block{k, grid, size, index, SharedMemory(bytes, k.shared_unit),
-                    std::vector<char>(threads * k.attributes.local), params.data()};
+                    std::vector<char>(threads * k.attributes.local), params.data(),
+                    options.count ? executed.traffic.data() : nullptr};
                 block.now = launches << 33 | (uint32_t)i;
                 run_block(block, warps, executed);
             } catch (...) {
@@ -266,12 +276,12 @@ void launch(const Kernel* kernel, Dim grid, Dim size, size_t dynamic_shared, con
             }
         }
         std::lock_guard<std::mutex> lock(mutex);
-        for (size_t i = 0; i < k.code.size(); i++)
-            total.warps[i] += executed.warps[i], total.lanes[i] += executed.lanes[i];
+        total.add(executed);
     }
+    if (options.count) count_launch(k, grid, size, bytes, blocks, to_run, total);
     Counts& c = all_counts[k.attributes.name];
     c.launches++;
-    c.blocks += blocks;
+    c.blocks += to_run;
     for (size_t i = 0; i < k.code.size(); i++) {
         if (!total.warps[i]) continue;
         c.warp_instructions += total.warps[i];

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "test/emulator/count.h"
 #include "test/emulator/memory.h"
 #include "test/emulator/ptx.h"
 
@@ -14,6 +15,7 @@ struct Block {
     SharedMemory shared;
     std::vector<char> local;  // of all its threads, one after another
     const char* params;
+    Traffic* traffic;  // of each instruction, or nullptr
     uint64_t now = 0;  // as Allocation::touch() wants it
 };
 
@@ -56,6 +58,7 @@ struct Warp {
     // Checks an access of `bytes` by each lane of the mask at the address operand `i`, and finds its place.
     enum Access { READ = 1, WRITE = 2, ATOMIC = 3 };
     void places(const Inst& in, int i, unsigned bytes, Access, uint32_t mask, char* place[32]);
+    void count(Space, const uint64_t* addresses, unsigned bytes, uint32_t mask);  // the memory that an access needs
     char* shared_place(uint64_t address, unsigned bytes, Access, int lane);
     void need_lanes(uint32_t member_mask, uint32_t mask, int lane) const;
     void land(int newest, uint32_t mask);  // copies of cp.async, but for the `newest` groups

@@ -358,21 +358,26 @@ template <class T> void compare_and_swap(Warp& w, const Inst& in, u32 mask) {
 // wait, the place counts as never written.
 template <int BYTES, bool SIZED> void copy_async(Warp& w, const Inst& in, u32 mask) {
     const char *to = w.operand(in, 0), *size = SIZED ? w.operand(in, 2) : nullptr;
+    Inst source = in;
+    source.space = Space::global;
+    source.target = 8;
+    source.imm = 0;
+    u32 reads = 0;  // lanes that read something
+    each(mask, [&](int i) { reads |= (u32)(!SIZED || get<u32>(size, i) > 0) << i; });
+    char* from[32] = {};
+    w.places(source, 1, BYTES, Warp::READ, reads, from);
+    u64 addresses[32];
     for (int i = 0; i < 32; i++) {
         if (!(mask >> i & 1)) continue;
         u32 read = SIZED ? std::min(get<u32>(size, i), (u32)BYTES) : BYTES, address = get<u32>(to, i);
-        char* from[32] = {};
-        Inst source = in;
-        source.space = Space::global;
-        source.target = 8;
-        source.imm = 0;
+        addresses[i] = address;
         if (get<u64>(w.operand(in, 1), i) % BYTES) w.fail(Fault::misaligned, i, "the address in global memory");
         if (address % BYTES) w.fail(Fault::misaligned, i, "the address in shared memory");
-        if (read) w.places(source, 1, BYTES, Warp::READ, 1u << i, from);
         w.shared_place(address, BYTES, Warp::WRITE, i);
         w.block->shared.forget(address - SHARED_START, BYTES);
         w.copies.push_back({address, from[i], i, w.groups[i], BYTES, read});
     }
+    w.count(Space::shared, addresses, BYTES, mask);
 }
 void commit_copies(Warp& w, const Inst&, u32 mask) {
     each(mask, [&](int i) { w.groups[i]++; });

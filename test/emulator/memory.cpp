@@ -18,6 +18,11 @@ static std::string hexadecimal(uint64_t address) {
 }
 static Options from_environment() {
     Options o;
+    o.count = getenv("EMULATOR_COUNTS");
+    if (const char* sample = getenv("EMULATOR_SAMPLE")) {
+        o.sample = strtoull(sample, nullptr, 10);
+        o.uninitialised = o.shared_races = false;
+    }
     const char* checks = getenv("EMULATOR_CHECKS");
     std::string word;
     for (const char* p = checks ? checks : "";; p++) {
@@ -40,7 +45,7 @@ Options options = from_environment();
 // two records for each byte: a kernel may write single ones
 static size_t touched_bytes(size_t bytes) { return 2 * sizeof(uint64_t) * std::max<size_t>(bytes, 1); }
 void register_allocation(uint64_t address, size_t bytes, char* data, bool managed) {
-    uint8_t* written = managed ? nullptr : (uint8_t*)calloc(std::max<size_t>(bytes, 1), 1);
+    uint8_t* written = managed || options.sample ? nullptr : (uint8_t*)calloc(std::max<size_t>(bytes, 1), 1);
     void* touched = nullptr;
     if (options.global_races) {  // address space; of memory only what is touched
         touched = mmap(
