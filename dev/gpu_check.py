@@ -128,7 +128,7 @@ class Check:
     # bf16
     def kernels(self):
         for name in KERNEL_TESTS:
-            yield name, lambda name=name: self.doctest(name, *(["-tc=gelu*,tanh*,mma*"] if self.dry else []))
+            yield name, lambda name=name: self.doctest(name, *(["-tc=gelu*,tanh*,mma*,tiles*"] if self.dry else []))
 
     # ------------------------------------------------------------ models: fixtures, and loss traces of whole runs
     def models(self):
@@ -261,7 +261,7 @@ class Check:
                     "%s, %s" % (tool, name),
                     lambda name=name, tool=tool: self.doctest(
                         name,
-                        *(["-tc=gelu*,tanh*,mma*"] if self.dry else []),
+                        *(["-tc=gelu*,tanh*,mma*,tiles*"] if self.dry else []),
                         wrapper=self.sanitizer(tool),
                         TEST_SMALL="1",
                     ),

@@ -17,7 +17,7 @@ from unittest import mock
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 STEPS = {
     "build": {"CPU", "programs, bf16", "tests", "benchmarks"},
-    "kernels": {"test_kernels", "test_flash"},
+    "kernels": {"test_kernels", "test_flash", "test_ptx"},
     "models": {
         "test_fixtures",
         "test_gpt_fixtures",
@@ -25,7 +25,9 @@ STEPS = {
         "resume",
         *(p + ", bf16" for p in ("train_bert", "finetune_cls", "train_gpt", "sft")),
     },
-    "sanitize": {tool + ", " + t for tool in ("memcheck", "racecheck") for t in ("test_kernels", "test_flash")},
+    "sanitize": {
+        tool + ", " + t for tool in ("memcheck", "racecheck") for t in ("test_kernels", "test_flash", "test_ptx")
+    },
     "bench": {*("train " + r for r in ("gpt2", "bert128", "bert512", "finetune", "sft")), "attention", "kernels"},
 }
 
@@ -103,7 +105,9 @@ class GpuCheck(unittest.TestCase):
             self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
             with open(os.path.join(out, "dry_run.json")) as f:
                 steps = json.load(f)["stages"]["kernels"]["steps"]
-            self.assertEqual({k: s["ok"] for k, s in steps.items()}, {"test_kernels": False, "test_flash": False})
+            self.assertEqual(
+                {k: s["ok"] for k, s in steps.items()}, dict.fromkeys(["test_kernels", "test_flash", "test_ptx"], False)
+            )
             self.assertIn("SHIM_ORDER", steps["test_kernels"]["said"])
 
     def test_what_is_missing_is_told(self):
@@ -137,7 +141,7 @@ class GpuCheck(unittest.TestCase):
             steps["kernels"],
             {
                 t: (False, "cannot run build/nowhere/%s: No such file or directory" % t)
-                for t in ("test_kernels", "test_flash")
+                for t in ("test_kernels", "test_flash", "test_ptx")
             },
         )
         self.assertEqual(
