@@ -596,16 +596,19 @@ def main():
         tmp = pathlib.Path(tmp)
         work = (a.work or tmp).resolve()
         work.mkdir(parents=True, exist_ok=True)
-        nvdisasm, rows = find_nvdisasm(), {}
+        nvdisasm, rows, machines = find_nvdisasm(), {}, {}
         for name in a.rows:
-            row = ROWS[name]
-            obj = ROOT / "build/gpu-bf16" / (row.program + ".o")
             log = work / (name + ".jsonl")
             if not log.exists():
                 start(name, work, a.sample)
-            machine = Machine(obj, nvdisasm, tmp) if nvdisasm else None
+            # finetune_cls has the kernels of train_bert, sft those of train_gpt
+            obj = (
+                ROOT / "build/gpu-bf16" / ("sft.o" if ROWS[name].program in ("train_gpt", "sft") else "finetune_cls.o")
+            )
+            if obj not in machines:
+                machines[obj] = Machine(obj, nvdisasm, tmp) if nvdisasm else None
             registers = {k: v[0] for k, v in ptxas.read_ptxas([str(obj)]).items()}
-            rows[name] = predict(row, log, machine, registers)
+            rows[name] = predict(ROWS[name], log, machines[obj], registers)
         text = "\n".join(page(rows, a.sample, nvdisasm)).rstrip() + "\n"
         if a.write:
             TABLE.write_text(text)
