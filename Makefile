@@ -32,7 +32,7 @@ Format
   make format-check  says what is not formatted, and what ruff finds in the Python
 
 Variables
-  DEVICE=cpu         loops and a BLAS, OpenMP                PRECISION=fp32 (default), fp64, or bf16 (products by oneDNN)
+  DEVICE=cpu         loops and a BLAS, OpenMP                PRECISION=fp32 (default), fp64 or bf16 (oneDNN)
   DEVICE=gpu         the CUDA kernels, by nvcc               PRECISION=bf16 (default) or fp32
   DEVICE=shim        the CUDA kernels, run on the CPU        PRECISION=fp32 (default) or bf16; slow: for tests
   BLAS=loops         without a BLAS: loops of our own, slower
@@ -66,7 +66,7 @@ PRECISION ?= $(if $(filter gpu,$(DEVICE)),bf16,fp32)
 O := build$(if $(filter g++ c++,$(notdir $(CXX))),,/$(notdir $(CXX)))
 PAIR := $(DEVICE)-$(PRECISION)
 ifeq ($(filter $(PAIR),cpu-fp32 cpu-bf16 cpu-fp64 gpu-fp32 gpu-bf16 shim-fp32 shim-bf16),)
-$(error DEVICE=$(DEVICE) PRECISION=$(PRECISION) makes no sense: cpu has fp32, bf16 and fp64, gpu and shim have fp32 and bf16)
+$(error DEVICE=$(DEVICE) PRECISION=$(PRECISION) makes no sense: expected fp32 or bf16, or on a cpu fp64)
 endif
 ONEDNN := $(firstword $(wildcard .deps/include/dnnl.hpp /usr/include/dnnl.hpp /usr/local/include/dnnl.hpp))
 ifeq ($(PAIR)$(BLAS)$(ONEDNN),cpu-bf16openblas)

@@ -6,13 +6,13 @@ low-rank adapters, and generation with a cache; the same model, rows, batch and 
     make && python3 dev/bench/smollm2.py --model models/smollm2 --rows datasets/superni/train.jsonl
 
 in a Python with torch, transformers and peft. fp32, or with --precision bf16 (after make PRECISION=bf16 DEVICE=cpu)
-build/cpu-bf16/ beside torch.autocast in bfloat16, which keeps its weights in fp32; the peaks are of that precision. AdamW, clipping at 1, adapters of rank 16 on all matrices. Tuning:
-steps of --batch rows, several strung together for each, until they are cut at 512 tokens, so that nothing is padded on
-either side (--mixed: rows as they are; transformers then pads to the longest). Only answers are learned; transformers
-computes the logits of all tokens, as it does by default, and ours those of the answers: ours with --train-on-prompt,
-which learns every token, shows what that alone gives. The memory is the peak of a process that does nothing else
-(ru_maxrss). Floor: the time of the matrix products that are needed, at the best speed of one that either side reached
-(as in bert_cpu.py).
+build/cpu-bf16/ beside torch.autocast in bfloat16, which keeps its weights in fp32; peaks are of that precision. AdamW,
+clipping at 1, adapters of rank 16 on all matrices. Tuning: steps of --batch rows, several strung together for each,
+until they are cut at 512 tokens, so that nothing is padded on either side (--mixed: rows as they are; transformers
+then pads to the longest). Only answers are learned; transformers computes the logits of all tokens, as it does by
+default, and ours those of the answers: ours with --train-on-prompt, which learns every token, shows what that alone
+gives. The memory is the peak of a process that does nothing else (ru_maxrss). Floor: the time of the matrix products
+that are needed, at the best speed of one that either side reached (as in bert_cpu.py).
 
 Generation: greedy, from a short prompt; the time of long texts less that of short ones, so that starting, loading and
 the prompt are on neither side. Bound: the weights are read once for every token of a batch, at the best bandwidth that

@@ -217,7 +217,7 @@ class Bpe(unittest.TestCase):
         many = [t if rng.random() < 0.5 else t[: len(t) // 2] + " <mask> " + t[len(t) // 2 :] for t in many]
         many += ["a <mask>.", "<s>a</s>", "<mask><mask>", "x </s></s> y"]
         pairs = list(zip(many, many[1:]))
-        # roberta-base's own tokenizer.json, and transformers 4, give <mask> the space before it; transformers 5 not always
+        # roberta-base's own tokenizer.json, and transformers 4, give <mask> the space before it; 5 does not always
         mask = AddedToken("<mask>", special=True, lstrip=True, normalized=False)
         saved, theirs = os.path.join(self.dir, "saved"), AutoTokenizer.from_pretrained(directory, mask_token=mask)
         theirs.save_pretrained(saved)

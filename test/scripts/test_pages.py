@@ -10,7 +10,11 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NOT_OURS = {"build", "datasets", "models", "runs", "__pycache__"}
-GENERATED = {"test/mutations.md", "dev/results/demo.md", "dev/results/predicted.md"}  # they quote code, and what a run printed
+GENERATED = {
+    "test/mutations.md",
+    "dev/results/demo.md",
+    "dev/results/predicted.md",
+}  # they quote code, and what a run printed
 PROGRAMS = ("train_bert", "finetune_cls", "train_gpt", "sft", "data/tokenize")
 
 

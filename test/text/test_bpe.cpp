@@ -782,10 +782,11 @@ TEST_CASE("BPE: encoders: <s> A </s></s> B </s>, [CLS] A [SEP] B [SEP]; <mask> t
     CHECK(read_file(s / "saved/tokenizer.json") == read_file(s / "r/tokenizer.json"));
 
     const Json modern = parse_json(
-        R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "[CLS]", "type_id":
-        0}}, {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "[SEP]", "type_id": 0}}], "pair":
-        [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id":
-        "[SEP]", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}, {"SpecialToken": {"id": "[SEP]", "type_id": 1}}],
+        R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "[CLS]", "type_id": 0}},
+        {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "[SEP]", "type_id": 0}}], "pair":
+        [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+        {"SpecialToken": {"id": "[SEP]", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}},
+        {"SpecialToken": {"id": "[SEP]", "type_id": 1}}],
         "special_tokens": {"[CLS]": {"id": "[CLS]", "ids": [260], "tokens": ["[CLS]"]},
         "[SEP]": {"id": "[SEP]", "ids": [261], "tokens": ["[SEP]"]}}})",
         "test");
