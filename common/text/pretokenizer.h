@@ -307,8 +307,7 @@ private:
     }
 };
 
-// The words of BERT's rules, in one pass over a text that is not normalised; the same as by these two, ten times as
-// fast
+// The words of BERT's rules, in one pass over a text that is not normalised; the same as by these two
 template <class Word> void bert_words(std::string_view text, const Steps& normalizer, const Steps& words, Word&& word) {
     const char *p = text.data(), *end = p + text.size();
     auto kind = [&](const char* q) { return byte_table.kind[(uint8_t)*q]; };
