@@ -210,21 +210,6 @@ inline ConfigJson adapter_config(const std::string& dir) {
     const std::string path = dir + "/adapter_config.json";
     return {parse_json(read_file(path), path), path};
 }
-// The directory of the model that an adapter belongs to, which adapter_config.json names
-inline std::string adapter_base(const std::string& dir) {
-    const ConfigJson config = adapter_config(dir);
-    const Json* base = config.find("base_model_name_or_path");
-    if (!base || base->s.empty())
-        config.refuse("base_model_name_or_path", "a model", "name it with --model BASE --adapter " + dir);
-    if (!is_directory(base->s))
-        fail(
-            "%s: its model is %s, of which there is no directory here: get it (data/pretrained.py), and name it with "
-            "--model BASE --adapter %s",
-            config.where.c_str(), base->s.c_str(), dir.c_str());
-    const std::string found = resolve_model_dir(base->s);
-    if (is_adapter(found)) config.refuse("base_model_name_or_path", "a model and no adapters");
-    return found;
-}
 // Where the files of a model are: in the directory `path` or, of low-rank adapters, which `path` or `adapter` names,
 // some beside them and the others with their model
 struct ModelPaths {
@@ -238,8 +223,18 @@ struct ModelPaths {
         weights = resolve_model_dir(path);
         if (!is_adapter(weights)) return;
         if (!adapter.empty()) fail_usage("--model %s: expected a model beside --adapter, found adapters", path.c_str());
-        adapter = weights;
-        weights = adapter_base(adapter);
+        adapter = weights;  // of the model that it names
+        const ConfigJson config = adapter_config(adapter);
+        const Json* base = config.find("base_model_name_or_path");
+        if (!base || base->s.empty())
+            config.refuse("base_model_name_or_path", "a model", "name it with --model BASE --adapter " + adapter);
+        if (!is_directory(base->s))
+            fail(
+                "%s: its model is %s, of which there is no directory here: get it (data/pretrained.py), and name it "
+                "with --model BASE --adapter %s",
+                config.where.c_str(), base->s.c_str(), adapter.c_str());
+        weights = resolve_model_dir(base->s);
+        if (is_adapter(weights)) config.refuse("base_model_name_or_path", "a model and no adapters");
     }
     std::string of(const std::string& file) const {
         return !adapter.empty() && exists(adapter + "/" + file) ? adapter : weights;

@@ -148,7 +148,7 @@ static void adapter() {
     table[0].names = {"transformer.h.0.attn.c_attn.weight"}, table[0].shape = {4, 12}, table[0].transpose = true;
     std::vector<float> values(layout(table));
     merge_adapter(dir, table, values.data());
-    adapter_base(dir);
+    ModelPaths paths(dir);
 }
 static void metrics() {
     const std::string path = dir + "/metrics.jsonl", once = RunLog::kept_lines(path, 100);

@@ -157,6 +157,21 @@ TEST_SUITE("classifier") {
             CHECK(builder.types == std::vector<int>{0, 0, type == std::string("roberta") ? 0 : 1});
         }
     }
+    TEST_CASE("a resumed run has the same model: its kind, its windows, its angles") {
+        BertConfig c = SIZE;
+        c.type = "modernbert";
+        c.modern = true;
+        const std::string same = dump_json(model_identity(c));
+        CHECK(dump_json(model_identity(BertConfig(c))) == same);
+        for (auto change : std::vector<std::function<void(BertConfig&)>>{[](auto& d) { d.type = "bert"; },
+                 [](auto& d) { d.window = 63; }, [](auto& d) { d.global_every = 2; },
+                 [](auto& d) { d.global_rope.theta = 1e4; }, [](auto& d) { d.local_rope.theta = 1e5; },
+                 [](auto& d) { d.mean_pooling = true; }, [](auto& d) { d.FF++; }}) {
+            BertConfig other = c;
+            change(other);
+            CHECK(dump_json(model_identity(other)) != same);
+        }
+    }
     TEST_CASE("columns of the logits: classes rounded up to 8") {
         for (auto [K, Kp] : {std::pair{2, 8}, {8, 8}, {9, 16}, {150, 152}})
             CHECK(SmallClassifier::of_classes(SIZE, K).Kp() == Kp);
