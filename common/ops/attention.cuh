@@ -222,27 +222,32 @@ template <class T> void attention_decode(
             int n = pos[r] + 1;
             memcpy((void*)(k + (size_t)(n - 1) * HS), (const void*)x, HS * sizeof(T));
             memcpy((void*)(v + (size_t)(n - 1) * HS), (const void*)(x + KV), HS * sizeof(T));
-            A *p = attention_scratch<A>((size_t)G * (n + HS + 1)), *o = p + (size_t)G * n, *sum = o + G * HS;
-            for (int j = 0; j < n; j++)  // p(G, n): scores
+            A *p = attention_scratch<A>((size_t)G * (n + HS)), *o = p + (size_t)G * n;  // p(G, n), o(G, HS)
+            for (int j = 0; j < n; j++)                                                  // scores
                 for (int g = 0; g < G; g++) {
                     A s = 0;
                     for (int c = 0; c < HS; c++) s += (A)q[g * HS + c] * (A)k[(size_t)j * HS + c];
                     p[(size_t)g * n + j] = s * scale;
                 }
-            for (int g = 0; g < G; g++) {                       // then weights, sum(G)
-                A *w = p + (size_t)g * n, row_max = -INFINITY;  // (n)
+            for (int g = 0; g < G; g++) {
+                A *w = p + (size_t)g * n, row_max = -INFINITY, sum = 0;  // w(n): scores, then weights
                 for (int j = 0; j < n; j++) row_max = w[j] > row_max ? w[j] : row_max;
-                sum[g] = 0;
-                for (int j = 0; j < n; j++) {
-                    w[j] = vec_exp(w[j] - row_max);
-                    sum[g] += w[j];
+                for (int j = 0; j < n; j++) w[j] = vec_exp(w[j] - row_max);
+                for (int j = 0; j < n; j++) sum += w[j];
+                for (int j = 0; j < n; j++) w[j] /= sum;
+                int c = 0;
+                for (constexpr int W = 32; c + W <= HS; c += W) {  // W sums stay in registers
+                    A block[W] = {};
+                    for (int j = 0; j < n; j++)
+                        for (int i = 0; i < W; i++) block[i] += w[j] * (A)v[(size_t)j * HS + c + i];
+                    for (int i = 0; i < W; i++) o[g * HS + c + i] = block[i];
+                }
+                for (; c < HS; c++) {
+                    o[g * HS + c] = 0;
+                    for (int j = 0; j < n; j++) o[g * HS + c] += w[j] * (A)v[(size_t)j * HS + c];
                 }
             }
-            std::fill(o, o + G * HS, A(0));  // o(G, HS)
-            for (int j = 0; j < n; j++)
-                for (int g = 0; g < G; g++)
-                    for (int c = 0; c < HS; c++) o[g * HS + c] += p[(size_t)g * n + j] * (A)v[(size_t)j * HS + c];
-            for (int i = 0; i < G * HS; i++) out[r * C + (size_t)h * G * HS + i] = o[i] / sum[i / HS];
+            for (int i = 0; i < G * HS; i++) out[r * C + (size_t)h * G * HS + i] = o[i];
         }
 }
 }  // namespace cpu

@@ -75,7 +75,7 @@ void few_rows_tile(T* out, const T* inp, const W* weight, const T* bias, int C, 
         KEEP_IN_REGISTERS
         for (int k = 0; k < K; k++) {
             load_vector<LANES>(w, weight + (size_t)k * C + c);
-            __builtin_prefetch((const void*)(weight + (size_t)(K + k) * C + c));
+            __builtin_prefetch((const void*)(weight + (size_t)(K + k) * C + c), 0, 2);
             KEEP_IN_REGISTERS
             for (int r = 0; r < R; r++) s[k][r] += x[r] * w;
         }
@@ -106,7 +106,7 @@ void matmul_few_rows(T* out, const T* inp, const W* weight, const T* bias, int N
         for (; n + 4 <= N; n += 4) few_rows_tile<K(), 4>(out + (size_t)n * OC + o, inp + (size_t)n * C, w, b, C, OC);
         for (; n < N; n++) few_rows_tile<K(), 1>(out + (size_t)n * OC + o, inp + (size_t)n * C, w, b, C, OC);
     };
-#pragma omp parallel for schedule(dynamic, 16) if ((size_t)C * OC >= 8 * OMP_MIN_ELEMENTS)
+#pragma omp parallel for schedule(static) if ((size_t)C * OC >= 8 * OMP_MIN_ELEMENTS)
     for (int o = 0; o < OC; o += 2) {
         if (o + 1 < OC) channels(std::integral_constant<int, 2>(), o);
         else channels(std::integral_constant<int, 1>(), o);

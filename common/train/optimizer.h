@@ -25,8 +25,10 @@ inline double learning_rate(const TrainFlags& f, int64_t step) {
 }
 
 inline void upload_rounded(real* to, const std::vector<areal>& values) {
-    const std::vector<real> rounded(values.begin(), values.end());
-    device::copy_to_device(to, rounded.data(), rounded.size() * sizeof(real));
+    std::vector<real> rounded;
+    if constexpr (!std::is_same_v<real, areal>) rounded.assign(values.begin(), values.end());
+    const void* from = rounded.empty() ? (const void*)values.data() : rounded.data();
+    device::copy_to_device(to, from, values.size() * sizeof(real));
     device::device_sync();
 }
 
