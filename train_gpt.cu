@@ -503,10 +503,11 @@ struct Generator {
         builder.shape = gpt.shape;
         if (!arena.base) return;
         host_index.resize(4 * R);
-        host_logits.resize(R * gpt.Vp());
+        if (!device_is_host) host_logits.resize(R * gpt.Vp());
     }
 
-    // host_logits(R, Vp) of the R rows [first, …): of their prompts, in the builder, or of one token more of each
+    // The logits (R, Vp) of the R rows [first, …), on a GPU in host_logits too: of their prompts, in the builder, or of
+    // one token more of each
     void run(size_t first, bool one_more) {
         const int R = (int)(rows.size() - first), slots = cache.slots;
         for (int r = 0; r < R; r++) {
@@ -529,7 +530,7 @@ struct Generator {
         real* out = model->decode(b, &cache);  // (R, C), and perhaps padding
         model->linear.forward(
             logits, out, model->params.head, (const real*)nullptr, R, model->config.C, model->Vp(), {});
-        copy_to_host(host_logits.data(), logits, (size_t)R * model->Vp() * sizeof(real));
+        if (!device_is_host) copy_to_host(host_logits.data(), logits, (size_t)R * model->Vp() * sizeof(real));
     }
 
     // Continues every prompt (1 … min(context, shape.N) tokens) by up to max_new tokens. on_token(prompt, token) sees
@@ -559,7 +560,7 @@ struct Generator {
             const bool one_more = rows.size() == first;  // no prompt was added
             if (one_more) first = 0;
             run(first, one_more);
-            const real* x = host_logits.data();  // (Vp) of a row
+            const real* x = device_is_host ? logits : host_logits.data();  // (Vp) of a row
             for (size_t r = first; r < rows.size() && go_on; r++, x += model->Vp()) {
                 Row& row = rows[r];
                 Answer& answer = answers[row.prompt];

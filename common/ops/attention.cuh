@@ -35,7 +35,7 @@
 #include "common/base/types.h"
 #include "common/base/vecmath.h"
 #include "common/ops/dropout.cuh"
-#include "common/ops/gemm.cuh"
+#include "common/ops/matmul.cuh"
 #include "common/ops/sequences.h"
 
 // Keys and values of one layer, in device memory. A slot holds one sequence of up to `context` tokens.
@@ -209,6 +209,8 @@ void attention_cache(KvCacheView<T> cache, const T* qkv, Sequences seq, const in
 template <class T> void attention_decode(
     T* out, KvCacheView<T> cache, const T* qkv, const int* slots, const int* pos, int R, int NH, int NKV, int HS) {
     typedef acc<T> A;
+    typedef typename VectorOf<A>::type V;
+    constexpr int LANES = 64 / sizeof(A);
     size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS;
     A scale = 1 / std::sqrt((A)HS);
     int G = NH / NKV;  // queries of a group: each key and value is read once for all of them
@@ -222,31 +224,46 @@ template <class T> void attention_decode(
             int n = pos[r] + 1;
             memcpy((void*)(k + (size_t)(n - 1) * HS), (const void*)x, HS * sizeof(T));
             memcpy((void*)(v + (size_t)(n - 1) * HS), (const void*)(x + KV), HS * sizeof(T));
-            A *p = attention_scratch<A>((size_t)G * (n + HS)), *o = p + (size_t)G * n;  // p(G, n), o(G, HS)
-            for (int j = 0; j < n; j++)                                                  // scores
+            A *w = attention_scratch<A>((size_t)G * (n + HS)), *o = w + (size_t)G * n;  // w(G, n), o(G, HS)
+            for (int j = 0; j < n; j++) {
+                for (int c = 0; c < HS; c += 64 / sizeof(T))
+                    __builtin_prefetch((const void*)(v + (size_t)j * HS + c), 0, 2);
                 for (int g = 0; g < G; g++) {
                     A s = 0;
                     for (int c = 0; c < HS; c++) s += (A)q[g * HS + c] * (A)k[(size_t)j * HS + c];
-                    p[(size_t)g * n + j] = s * scale;
-                }
-            for (int g = 0; g < G; g++) {
-                A *w = p + (size_t)g * n, row_max = -INFINITY, sum = 0;  // w(n): scores, then weights
-                for (int j = 0; j < n; j++) row_max = w[j] > row_max ? w[j] : row_max;
-                for (int j = 0; j < n; j++) w[j] = vec_exp(w[j] - row_max);
-                for (int j = 0; j < n; j++) sum += w[j];
-                for (int j = 0; j < n; j++) w[j] /= sum;
-                int c = 0;
-                for (constexpr int W = 32; c + W <= HS; c += W) {  // W sums stay in registers
-                    A block[W] = {};
-                    for (int j = 0; j < n; j++)
-                        for (int i = 0; i < W; i++) block[i] += w[j] * (A)v[(size_t)j * HS + c + i];
-                    for (int i = 0; i < W; i++) o[g * HS + c + i] = block[i];
-                }
-                for (; c < HS; c++) {
-                    o[g * HS + c] = 0;
-                    for (int j = 0; j < n; j++) o[g * HS + c] += w[j] * (A)v[(size_t)j * HS + c];
+                    w[(size_t)g * n + j] = s * scale;
                 }
             }
+            for (int g = 0; g < G; g++) {
+                A *wg = w + (size_t)g * n, row_max = -INFINITY, sum = 0;  // (n): scores, then weights
+                for (int j = 0; j < n; j++) row_max = wg[j] > row_max ? wg[j] : row_max;
+                for (int j = 0; j < n; j++) wg[j] = vec_exp(wg[j] - row_max);
+                for (int j = 0; j < n; j++) sum += wg[j];
+                for (int j = 0; j < n; j++) wg[j] /= sum;
+            }
+            std::fill(o, o + G * HS, A(0));
+            // o[c, c + W LANES) += Σ w[j] v[j, …) of the keys [from, to), the sums in registers
+            auto weigh = [&](auto W, A* o, const A* w, int c, int from, int to) {
+                V sum[W()], x;
+                memcpy((void*)sum, (const void*)(o + c), sizeof sum);
+                for (int j = from; j < to; j++)
+                    for (int i = 0; i < W(); i++) {
+                        load_vector<LANES>(x, v + (size_t)j * HS + c + i * LANES);
+                        sum[i] += w[j] * x;
+                    }
+                memcpy((void*)(o + c), (const void*)sum, sizeof sum);
+            };
+            constexpr int NEAR = 512;  // values that stay in the cache for all queries of the group
+            for (int from = 0; from < n; from += NEAR)
+                for (int g = 0, to = std::min(from + NEAR, n); g < G; g++) {
+                    A *og = o + g * HS, *wg = w + (size_t)g * n;
+                    int c = 0;
+                    for (; c + 4 * LANES <= HS; c += 4 * LANES)
+                        weigh(std::integral_constant<int, 4>(), og, wg, c, from, to);
+                    for (; c + LANES <= HS; c += LANES) weigh(std::integral_constant<int, 1>(), og, wg, c, from, to);
+                    for (; c < HS; c++)
+                        for (int j = from; j < to; j++) og[c] += wg[j] * (A)v[(size_t)j * HS + c];
+                }
             for (int i = 0; i < G * HS; i++) out[r * C + (size_t)h * G * HS + i] = o[i];
         }
 }

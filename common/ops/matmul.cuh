@@ -30,7 +30,7 @@ inline int panel_rows(int N) { return N <= 64 ? 64 : (int)round_up(ceil_div(N, 2
 // Few rows (generation: one row a text): panels of output channels instead, so that there is work for all threads. The
 // weights are read once, straight from where they are, as T or bf16: a BLAS would copy them into another order first,
 // which takes longer than the product itself. A tile of K channels and R rows has its sums in registers, a vector of 64
-// bytes each, and asks for the weights of the next one. A sum is added up in one order, whatever N and the tile are.
+// bytes each, and asks for the weights of the next ones. A sum is added up in one order, whatever N and the tile are.
 constexpr int FEW_ROWS = 32;
 #ifdef __CUDACC__
 #define KEEP_IN_REGISTERS
@@ -75,7 +75,8 @@ void few_rows_tile(T* out, const T* inp, const W* weight, const T* bias, int C, 
         KEEP_IN_REGISTERS
         for (int k = 0; k < K; k++) {
             load_vector<LANES>(w, weight + (size_t)k * C + c);
-            __builtin_prefetch((const void*)(weight + (size_t)(K + k) * C + c), 0, 2);
+            __builtin_prefetch((const void*)(weight + (size_t)(2 * K + k) * C + c), 0, 2);      // from memory
+            __builtin_prefetch((const void*)(weight + (size_t)k * C + c + 16 * LANES), 0, 3);  // from the L2 cache
             KEEP_IN_REGISTERS
             for (int r = 0; r < R; r++) s[k][r] += x[r] * w;
         }
@@ -106,7 +107,7 @@ void matmul_few_rows(T* out, const T* inp, const W* weight, const T* bias, int N
         for (; n + 4 <= N; n += 4) few_rows_tile<K(), 4>(out + (size_t)n * OC + o, inp + (size_t)n * C, w, b, C, OC);
         for (; n < N; n++) few_rows_tile<K(), 1>(out + (size_t)n * OC + o, inp + (size_t)n * C, w, b, C, OC);
     };
-#pragma omp parallel for schedule(static) if ((size_t)C * OC >= 8 * OMP_MIN_ELEMENTS)
+#pragma omp parallel for schedule(guided, 8) if ((size_t)C * OC >= 8 * OMP_MIN_ELEMENTS)
     for (int o = 0; o < OC; o += 2) {
         if (o + 1 < OC) channels(std::integral_constant<int, 2>(), o);
         else channels(std::integral_constant<int, 1>(), o);
