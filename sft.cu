@@ -158,7 +158,7 @@ struct SftTask : TuneTask<Gpt> {
     void save_model(const std::string& dir) {
         bpe.save(dir, (int)model.config.T);
         templ.save_for_transformers(dir, bpe.name(bpe.bos()), bpe.name(bpe.eot()));
-        if (!is_lora()) write_gpt_config(dir, model.config);
+        is_lora() ? write_generation_config(dir, model.config) : write_gpt_config(dir, model.config);
         save_parameters(dir, !model.config.llama);
     }
     Json identity() const {

@@ -195,19 +195,27 @@ inline void write_llama(Json& json, const GptConfig& c, const Json& eos) {
     json.set("tie_word_embeddings", c.tied).set("use_cache", true);
 }
 
-// Writes DIR/config.json, and generation_config.json, by which transformers' generate() knows where to stop.
-inline void write_gpt_config(const std::string& dir, const GptConfig& c) {
-    Json json, names = Json::make_array(), generation = c.generation, eos = c.eot;
+// What ends a text: a number, or a list of them
+inline Json text_ends(const GptConfig& c) {
     std::vector<int> ends = c.stops;
     if (!contains(ends, (int)c.eot)) ends.insert(ends.begin(), (int)c.eot);
-    if (ends.size() > 1) eos = Json::make_array({ends.begin(), ends.end()});
+    return ends.size() > 1 ? Json::make_array({ends.begin(), ends.end()}) : Json(c.eot);
+}
+// Writes DIR/generation_config.json, by which transformers' generate() knows where to stop.
+inline void write_generation_config(const std::string& dir, const GptConfig& c) {
+    Json json = c.generation;
+    if (json.o.empty()) json.set("_from_model_config", true);
+    if (c.bos >= 0) json.set("bos_token_id", c.bos < c.V ? c.bos : c.eot);
+    json.set("eos_token_id", text_ends(c));
+    write_file_atomic(dir + "/generation_config.json", dump_json(json, 2) + "\n");
+}
+// Writes DIR/config.json and generation_config.json.
+inline void write_gpt_config(const std::string& dir, const GptConfig& c) {
+    Json json, names = Json::make_array();
     for (auto [type, architecture] : GPT_TYPES)
         if (c.type == type) names.a.push_back(architecture);
     json.set("architectures", names).set("model_type", c.type).set("dtype", "float32");
-    c.llama ? write_llama(json, c, eos) : write_gpt2(json, c);
+    c.llama ? write_llama(json, c, text_ends(c)) : write_gpt2(json, c);
     write_file_atomic(dir + "/config.json", dump_json(json, 2) + "\n");
-    if (generation.o.empty()) generation.set("_from_model_config", true);
-    if (c.bos >= 0) generation.set("bos_token_id", c.bos < c.V ? c.bos : c.eot);
-    generation.set("eos_token_id", eos);
-    write_file_atomic(dir + "/generation_config.json", dump_json(generation, 2) + "\n");
+    write_generation_config(dir, c);
 }

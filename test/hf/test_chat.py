@@ -14,6 +14,9 @@ import sys
 import tempfile
 import unittest
 
+import peft
+import torch
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -21,7 +24,15 @@ sys.path.insert(0, ROOT)
 from test_bpe import ENGLISH, texts
 from test_tokenizer import TOKENIZE
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoTokenizer,
+    GenerationConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from dev.lib.bin_file import parse_bin
 
@@ -239,6 +250,50 @@ class Chat(unittest.TestCase):
                 # as text: GPT-2's pre-tokenizer makes one token of a last "\n\n" and two of one before an answer
                 asked = tuned.apply_chat_template(rows[0][:-1], add_generation_prompt=True, tokenize=False)
                 self.assertTrue(tuned.decode(bos + ids[0]).startswith(asked))
+
+    def test_adapters_answer_in_peft_as_here(self):
+        """PEFT keeps the generation_config of the model that is adapted, in which something else ends a text; that of
+        our adapters' directory ends an answer as it was tuned. A whole model's is its own."""
+        folder, data = os.path.join(self.dir, "base"), os.path.join(self.dir, "data")
+        theirs = make_tokenizer(folder, CHATML, CHAT_TOKENS, [], "<|im_end|>", False)
+        other, end = (theirs.convert_tokens_to_ids(t) for t in ("<|endoftext|>", "<|im_end|>"))
+        config = LlamaConfig(
+            vocab_size=len(theirs),
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            eos_token_id=other,
+            bos_token_id=other,
+        )
+        torch.manual_seed(1)
+        LlamaForCausalLM(config).save_pretrained(folder)
+        asked = [{"role": "user", "content": "Say so."}]
+        pack(folder, [[*asked, {"role": "assistant", "content": "So."}]] * 8)
+        os.mkdir(data)
+        os.rename(os.path.join(folder, "rows.bin"), os.path.join(data, "train.bin"))
+        prompt = theirs.apply_chat_template(asked, add_generation_prompt=True, return_tensors="pt", return_dict=False)
+        for name, lora in (("adapted", ["--lora-r", "8"]), ("tuned", [])):
+            with self.subTest(name):
+                out = os.path.join(self.dir, name)
+                flags = ["--steps", "60", "--lr", "1e-2", "--batch", "4", "--max-len", "64", "--eval-rows", "0", *lora]
+                command = [SFT, "--init", folder, "--data", data, "--out", out, *flags]
+                done = subprocess.run(command, capture_output=True, text=True)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                last = os.path.join(out, "last")
+                if lora:
+                    model = peft.PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(folder), last)
+                    self.assertEqual(model.generation_config.eos_token_id, other)
+                    model.generation_config = GenerationConfig.from_pretrained(last)
+                else:
+                    model = LlamaForCausalLM.from_pretrained(last)
+                found = model.generate(prompt, do_sample=False, max_new_tokens=20)[0, prompt.shape[1] :].tolist()
+                self.assertEqual(theirs.decode(found), "So.<|im_end|>")
+                self.assertEqual(found[-1], end)
+                command = [SFT, "generate", "--model", last, "--max-new-tokens", "20", "Say so."]
+                ours = subprocess.run(command, capture_output=True, text=True)
+                self.assertEqual((ours.returncode, ours.stdout.strip()), (0, "So."), ours.stderr)
 
 
 if __name__ == "__main__":

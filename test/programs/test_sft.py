@@ -910,7 +910,7 @@ class Lora(Case):
         """The adapters alone are trained and saved, and answer the held-out questions; of the model there is no
         gradient and no state of the optimiser."""
         files = {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json"}
-        files |= {"vocab.json", "merges.txt", "template.json"}
+        files |= {"vocab.json", "merges.txt", "template.json", "generation_config.json"}
         self.assertEqual(set(os.listdir(W.path("adapted/best"))), files)
         config = json.loads(read(W.path("adapted/best/adapter_config.json")))
         self.assertEqual((config["peft_type"], config["r"], config["lora_alpha"]), ("LORA", 4, 8))
