@@ -642,7 +642,7 @@ TEST_SUITE("gradients of ops") {
 
         if (reach.after > 0 || reach.before < N || p > 0)
             return;  // with a cache, the last token of each sequence by itself: the same
-        const int S = seq.S, context = 310;
+        const int S = seq.S, context = *std::max_element(lengths.begin(), lengths.end()) + 10;
         std::vector<int> slots, pos;
         Numbers last, want, k = nans((size_t)S * context * KV), v = k, got((size_t)S * C);
         for (int s = 0; s < S; s++) {
@@ -671,6 +671,9 @@ TEST_SUITE("gradients of ops") {
             for (float p : {0.0f, 0.3f})
                 for (int NKV : {1, 2, 3}) check_attention({1, 5, 2, 4}, 6, NKV, 3, reach, p, 1000);
         check_attention({70, 1, 300}, 4, 2, 8, CAUSAL, 0.1f, 60);
+    }
+    TEST_CASE("attention of one token, to more keys than stay in the cache, and channels of every width of vectors") {
+        check_attention({530, 3}, 4, 2, 45, CAUSAL, 0, 3);
     }
 }
 
