@@ -120,11 +120,8 @@ struct LoadedClassifier : LoadedEncoder {
         model.config.classes = (int64_t)labels.size();
         for (size_t k = 0; k < labels.size(); k++) number[labels[k]] = (int)k;
         T = (size_t)model.config.T;
-        if (const std::string path = of("tokenizer_config.json") + "/tokenizer_config.json"; exists(path)) {
-            const Json tokenizer_config = parse_json(read_file(path), path);
-            const Json* most = tokenizer_config.find("model_max_length");
-            if (most && most->kind == Json::integer && most->i >= 5) T = std::min(T, (size_t)most->i);
-        }
+        const Json* most = tokenizer.files.config.find("model_max_length");
+        if (most && most->kind == Json::integer && most->i >= 5) T = std::min(T, (size_t)most->i);
         const int N = (int)round_up(std::max<size_t>(4096, T), 128);
         load(N, N / 4, (int64_t)T, 128);
     }
@@ -212,7 +209,7 @@ struct ClassifyTask : TuneTask<Bert> {
     // rows: those of a batch, and more for validation, where short sequences fill the tokens
     BatchShape shape_for(int64_t batch) const {
         BatchShape s;
-        s.N = (int)round_up(batch * cf.max_len, 128);
+        s.N = batch_tokens(batch * cf.max_len);
         s.M = (int)round_up(std::max<int64_t>(batch, std::min<int64_t>(1024, s.N / 4)), 128);
         return s;
     }
@@ -452,7 +449,7 @@ int train_seeds(ClassifyTask& task, Cli& cli, TrainFlags& f, ClassifyFlags& cf, 
     for (int64_t k = 0; k < seeds; k++) {
         f.seed = first + k;
         f.out = out + format("/seed-%lld", (long long)f.seed);
-        f.resume = resume && exists(f.out + "/last");
+        f.resume = resume && (exists(f.out + "/last") || exists(f.out + "/last.old"));
         printf("\n---- seed %lld (%lld of %lld)\n", (long long)f.seed, (long long)k + 1, (long long)seeds);
         open_run_dir(f);
         if (int code = train_once(task, cli, memory, results); code != EXIT_OK) {

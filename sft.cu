@@ -121,7 +121,7 @@ struct SftTask : TuneTask<Gpt> {
     }
     BatchShape shape_for(int64_t batch) const {
         BatchShape s;  // every token may have a target; any prompt fits
-        s.N = s.M = (int)round_up(std::max(batch * sf.max_len, context), 128);
+        s.N = s.M = batch_tokens(std::max(batch * sf.max_len, context));
         return s;
     }
     void plan(Arena& arena) {

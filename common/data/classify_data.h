@@ -11,21 +11,24 @@
 constexpr int64_t CLASSIFY_MAX_LEN = 128;  // tokens of the longest example, if finetune_cls is not told otherwise
 
 // A text, or two, as the model reads them: [CLS] A [SEP], [CLS] A [SEP] B [SEP], <s> A </s></s> B </s>, with types 0
-// and from B on 1; of at most T tokens: the longer segment is cut first (of equals B). Was it cut?
+// and from B on pair_type; of at most T tokens: the longer segment is cut first (of equals B), at its end or, with
+// truncation_side left, at its beginning. Was it cut?
 inline bool join_segments(std::vector<int>& tokens, std::vector<int>& types, const int* a, size_t na, const int* b,
     size_t nb, const Tokenizer& tokenizer, size_t T) {
     const bool pair = nb > 0;
-    const size_t most = T - tokenizer.added(pair);
-    const bool cut = na + nb > most;
-    while (na + nb > most) (nb >= na ? nb : na)--;
+    const size_t around = tokenizer.added(pair), given_a = na, given_b = nb;
+    if (T < around + 2)
+        fail("the longest input, %zu tokens, has no room for a text: the tokenizer puts %zu tokens around it", T, around);
+    while (na + nb > T - around) (nb >= na ? nb : na)--;
+    if (tokenizer.cuts_left()) a += given_a - na, b += given_b - nb;
     tokens.clear();
     types.clear();
     for (int32_t id : pair ? tokenizer.pair : tokenizer.single) {
         const int* text = id == -1 ? a : id == -2 ? b : &id;
         tokens.insert(tokens.end(), text, text + (id == -1 ? na : id == -2 ? nb : 1));
-        types.resize(tokens.size(), id == -2 || (!types.empty() && types.back()));
+        types.resize(tokens.size(), id == -2 ? tokenizer.pair_type : types.empty() ? 0 : types.back());
     }
-    return cut;
+    return na + nb < given_a + given_b;
 }
 
 // Some of the examples of a .bin file, in the form that fill_batch() takes: make(epoch, i) makes the i-th of them.

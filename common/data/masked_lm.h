@@ -65,7 +65,7 @@ struct MaskedLmData {
                     drawn.push_back({drawn.back().first, p});  // its word's draw
                 else drawn.push_back({mix64(key, 2, p), p});
             }
-            types.resize(tokens.size(), part == -2 || (!types.empty() && types.back()));
+            types.resize(tokens.size(), part == -2 ? tokenizer.pair_type : types.empty() ? 0 : types.back());
         }
         if (!drawn.empty()) choose(key, std::max(1, (int)lround(rate * (double)drawn.size())));
     }

@@ -87,7 +87,12 @@ template <class TC> void gemm_onednn(bool ta, bool tb, int m, int n, int k, cons
     if ((float)beta != 0) add.append_sum((float)beta);
     dnnl::primitive_attr attributes;
     attributes.set_post_ops(add);
-    matmul(matmul::primitive_desc({as, bs, cs}, attributes, engine))
+#if DNNL_VERSION_MAJOR >= 3
+    const matmul::primitive_desc description(engine, as, bs, cs, attributes);
+#else
+    const matmul::primitive_desc description({as, bs, cs}, attributes, engine);
+#endif
+    matmul(description)
         .execute(stream, {{DNNL_ARG_SRC, memory(as, engine, (void*)a)},
                              {DNNL_ARG_WEIGHTS, memory(bs, engine, (void*)b)}, {DNNL_ARG_DST, memory(cs, engine, c)}});
 }

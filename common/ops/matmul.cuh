@@ -275,9 +275,6 @@ template <class T> void matmul_backward_weight(
     fused_gemm(true, false, OC, C, N, dout, OC, inp, C, 1, dweight, C,
         Fused{Epilogue::bias_gradient, nullptr, nullptr, scratch, dbias}, sums_after, add_sums);
 }
-template <class TA, class TC> void gemm_of_part(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda,
-    const TA* b, size_t ldb, float beta, TC* c, size_t ldc) {
-    gemm(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc);
-}
+template <class... X> void gemm_of_part(X... x) { gemm(x...); }
 }  // namespace gpu
 #endif

@@ -20,8 +20,7 @@
 //
 // A tokenizer directory holds, besides what special_tokens.h names,
 //   tokenizer.json           all: rules, vocabulary, merges. A rule that is not obeyed is refused by name. (No rules
-//   for
-//                            us: truncation and padding, since a text is encoded whole; WordPiece's decoder.)
+//                            for us: truncation and padding, since a text is encoded whole; WordPiece's decoder.)
 // or, where this file is missing,
 //   vocab.txt                WordPiece, a token a line, the line number (from 0) is its id. The rules are BERT's
 //   vocab.json, merges.txt   byte-level BPE, {"token": id} and a pair a line, in the order of learning; line 1 may be
@@ -63,6 +62,7 @@ struct Tokenizer {
     bool decodes_bytes = false, strips_space = false, strips_first_token = false;
     // What a model reads of a text A, −1, or of two, A and B, −2: these, and tokens around them (post-processor)
     std::vector<int32_t> single{-1}, pair{-1, -2};
+    int pair_type = 1;  // token type of B and of what follows
     // A prompt comes after bos(), as a text that begins. encode() does not look at it.
     bool add_bos = false;
     TokenizerFiles files;  // what load() read, for save()
@@ -134,6 +134,7 @@ struct Tokenizer {
                 "%s",
                 files.dir.c_str(), dump_json(template_of(single, pair)).c_str());
     }
+    bool cuts_left() const { return json_text(files.config, files.dir, "truncation_side", "right") == "left"; }
     // How many tokens stand around a text, or around two
     size_t added(bool two) const { return two ? pair.size() - 2 : single.size() - 1; }
     // Files without tokenizer.json, of which transformers makes a RobertaTokenizer
@@ -718,13 +719,14 @@ struct Tokenizer {
     void read_roberta(int32_t c, int32_t s) {
         single = {c, -1, s};
         pair = {c, -1, s, s, -2, s};
+        pair_type = 0;
     }
     int32_t known_id(const Json& id, const std::string& where, const Json& rule) const {
         if (id.kind != Json::integer || id.i < 0 || (size_t)id.i >= size())
             refuse_rule(where, rule, format("ids from 0 to %zu", size() - 1));
         return (int32_t)id.i;
     }
-    std::vector<int32_t> read_template(const Json& rule, const std::string& where, const char* key) const {
+    std::vector<int32_t> read_template(const Json& rule, const std::string& where, const char* key) {
         std::vector<int32_t> out;
         const Json *list = json_member(rule, where, key, Json::array), none;
         const Json* known = json_member(rule, where, "special_tokens", Json::object);
@@ -734,6 +736,7 @@ struct Tokenizer {
             const Json* entry = known && !text ? known->find(name) : nullptr;
             const Json* ids = entry ? json_member(*entry, where, "ids", Json::array) : nullptr;
             if (text) out.push_back(name == "B" ? -2 : -1);
+            if (text && name == "B") pair_type = text->find("type_id") && text->find("type_id")->i == 1;
             else if (!ids) refuse_rule(where, rule, "the ids of its special tokens");
             for (const Json& id : ids ? ids->a : none.a) out.push_back(known_id(id, where, rule));
         }

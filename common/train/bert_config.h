@@ -93,10 +93,15 @@ inline void read_modern_bert(const ConfigJson& json, BertConfig& c) {
         if (kinds[l].s != kind(c.is_local((int)l)) || (int64_t)kinds.size() != c.L)
             json.refuse("layer_types", format("%lld, \"%s\" for every n-th from the first on, else \"%s\"",
                                            (long long)c.L, kind(false), kind(true)));
+    json.expects("rope_scaling", Json(), "other kinds of RoPE are not implemented for ModernBERT");
+    const Json* all = json.find("rope_parameters");
+    if (all && !all->o.empty() && !all->find(kind(false)) && !all->find(kind(true)))
+        json.refuse("rope_parameters", format("those of \"%s\" and of \"%s\"", kind(false), kind(true)));
     for (bool local : {false, true}) {
         double& theta = (local ? c.local_rope : c.global_rope).theta;
-        theta = json.number(local ? "local_rope_theta" : "global_rope_theta", 1, 1e15, theta);
-        const Json *all = json.find("rope_parameters"), *own = all ? all->find(kind(local)) : nullptr;
+        const char* key = local ? "local_rope_theta" : "global_rope_theta";
+        const Json *given = json.json.find(key), *own = all ? all->find(kind(local)) : nullptr;
+        theta = json.number(key, 1, 1e15, local && given && given->kind == Json::null ? c.global_rope.theta : theta);
         if (!own) continue;
         const ConfigJson rope{*own, json.where + ": rope_parameters: " + kind(local)};
         rope.expects("rope_type", "default", "other kinds of RoPE are not implemented for ModernBERT");

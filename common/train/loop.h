@@ -46,7 +46,7 @@ template <class M> struct RunTask {
 
     // multiple: of which the tokens of a batch are, with its padding
     template <class Config>
-    void set_up(const Config& config, const BatchShape& batch_shape, int pad_id, int64_t max_len, int multiple) {
+    void set_up(const Config& config, const BatchShape& batch_shape, int pad_id, int64_t max_len, int multiple = 0) {
         set_shape(batch_shape);
         builder.set_up(shape, pad_id, (int)max_len, multiple);
         model.config = config;
@@ -83,9 +83,6 @@ template <class Task> struct Checkpoints {
             save_run(dir, task.opt, progress, task.identity());
         });
     }
-    void save_best() {
-        save_directory(best, [&](const std::string& dir) { task.save_model(dir); });
-    }
 };
 
 // Evaluates, and saves last/, and best/ if it is the best model so far. Fails if the loss is not finite.
@@ -106,7 +103,8 @@ template <class Task> void validate(Task& task, Progress& progress, Checkpoints<
         progress.best_step = progress.step;
     }
     log.validation(e, progress);
-    if (better) checkpoints.save_best();  // first: last/ says that it is there
+    if (better)  // first: last/ says that it is there
+        save_directory(checkpoints.best, [&](const std::string& dir) { task.save_model(dir); });
     checkpoints.save_last(progress);
 }
 

@@ -81,8 +81,10 @@ struct LoraTable {
                 if (!is_target(module, f.targets)) continue;
                 // GPT-2 has two c_proj in a layer, BERT a dense in its head: PEFT has to know which is meant
                 std::string own = module.substr(module.rfind('.') + 1);
-                if (std::any_of(others.begin(), others.end(), [&](auto& m) { return is_target(m, own); }))
-                    own = module.substr(module.rfind('.', module.rfind('.') - 1) + 1);
+                for (size_t dot = module.rfind('.');
+                     std::any_of(others.begin(), others.end(), [&](auto& m) { return is_target(m, own); });
+                     own = module.substr(dot + 1))
+                    dot = module.rfind('.', dot - 1);
                 if (!contains(targets, own)) targets.push_back(own);
                 a.push_back(PEFT_PREFIX + module + ".lora_A.weight");
                 b.push_back(PEFT_PREFIX + module + ".lora_B.weight");
@@ -152,17 +154,13 @@ struct Adapters {
         arena.take(dropped, N * C);
     }
     // nullptr: the weight has none. The sites of adapters' dropout are numbers beyond those of a model's own.
-    const Adapter* find(const real* weight, Dropout& drop) const {
-        for (size_t i = 0; i < of.size(); i++)
-            if (of[i].weight == weight) {
-                drop.site = 0x10000 + (uint32_t)i;
-                return &of[i];
-            }
+    const Adapter* find(const real* weight, Dropout* drop = nullptr) const {
+        for (size_t i = 0; i < of.size(); i++) {
+            if (of[i].weight != weight) continue;
+            if (drop) drop->site = 0x10000 + (uint32_t)i;
+            return &of[i];
+        }
         return nullptr;
-    }
-    bool has(const real* weight) const {
-        Dropout none;
-        return find(weight, none);
     }
 
     // out(N,OC) = inp(N,C) weightᵀ + bias, and what its adapter adds. drop: of its input, whose site is set here
@@ -170,14 +168,14 @@ struct Adapters {
         real* out, const real* inp, const real* weight, const real* bias, int N, int C, int OC, Dropout drop) const {
         if (bf16_weights) cpu::matmul_forward(out, inp, bf16_matrix(weight), bias, N, C, OC);
         else device::matmul_forward(out, inp, weight, bias, N, C, OC);
-        if (const Adapter* a = find(weight, drop))
+        if (const Adapter* a = find(weight, &drop))
             lora_forward(out, a->u, dropped, inp, a->w, a->shape, N, C, OC, drop);
     }
     // dweight(OC,C) += doutᵀ inp, dbias(OC) += Σ dout, where they are wanted; the adapter's gradients and du
     void backward_weight(areal* dweight, areal* dbias, const real* dout, const real* inp, const real* weight,
         areal* scratch, int N, int C, int OC, Dropout drop) const {
         if (dweight) device::matmul_backward_weight(dweight, dbias, dout, inp, scratch, N, C, OC);
-        if (const Adapter* a = find(weight, drop))
+        if (const Adapter* a = find(weight, &drop))
             lora_backward_weight(a->g, du, dropped, dout, inp, (const real*)a->u, a->w, a->shape, N, C, OC, drop);
     }
     // After backward_weight of the same weight: dinp(N,C) = dout(N,OC) weight, with `add` on top of what it was, and
@@ -185,7 +183,7 @@ struct Adapters {
     void backward_input(
         real* dinp, const real* dout, const real* weight, int N, int C, int OC, Dropout drop, bool add = false) const {
         device::matmul_backward_input(dinp, dout, weight, N, C, OC, add);
-        if (const Adapter* a = find(weight, drop))
+        if (const Adapter* a = find(weight, &drop))
             lora_backward_input(dinp, dropped, (const real*)du, a->w, a->shape, N, C, drop);
     }
 };

@@ -138,7 +138,7 @@ template <class T> LoadReport load_tensors(
         if (e.info->dtype != w.info->dtype || e.info->shape != w.info->shape ||
             memcmp(e.file->data(*e.info), w.file->data(*w.info), e.info->end - e.info->begin) != 0)
             fail(e.file->path + ": " + e.info->name + ": expected a copy of " + w.info->name +
-                 ", since config.json does not say tie_word_embeddings false, found others");
+                 ", found others: an output matrix of its own is not implemented for this config.json");
     };
     for (auto [decoder, bias, words] : {std::tuple{"cls.predictions.decoder", "cls.predictions.bias", "word"},
              {"lm_head.decoder", "lm_head.bias", "word"}, {"vocab_projector", "vocab_projector.bias", "word"},

@@ -171,13 +171,13 @@ def output_names(args, parts, kept):
     return [part + ending for part in parts for ending in [".bin"] + ([kept] if args.keep_text else [])]
 
 
-def put_in_place(work, out, names):
+def put_in_place(work, out, names, others=()):
     """Everything is made: now the files get their names, the tokenizer's files too. Files of an earlier run that this
-    one does not make must not stay beside them."""
+    one does not make must not stay beside them: of data, of a tokenizer, and of names in `others`."""
     refuse_foreign(out, names, work, made=True)
     manifest = read_manifest(out)
     names = [n for n in dict.fromkeys([*TOKENIZER_FILES, *names]) if os.path.exists(os.path.join(work, n))]
-    known = TOKENIZER_FILES + names
+    known = {*TOKENIZER_FILES, *names, *others}
     ours = [n for n in os.listdir(out) if (OUTPUT.fullmatch(n) or n in known) and is_ours(out, n, manifest)]
     # what else is there has the same bytes, and stays the user's
     new = [n for n in names if n in ours or not os.path.lexists(os.path.join(out, n))]

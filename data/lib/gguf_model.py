@@ -207,7 +207,7 @@ def wanted_tensors(gguf, config):
         optional -= {"attn_%s.bias" % x for x in ("q", "k", "v", *(["output"] if "attention_bias" in config else []))}
     wanted = []
 
-    def add(name, to, shape, rows=None):
+    def add(name, to, shape, heads=None):
         tensor = gguf.tensors.get(name)
         if not tensor:
             if name.split(".", 2)[-1] in optional or name in optional:
@@ -215,7 +215,9 @@ def wanted_tensors(gguf, config):
             gguf.fail("expected the tensor %s, found none; nearest: %s", name, nearest(name, gguf.tensors))
         if tensor.shape != shape:
             gguf.fail("%s: expected shape %s, as the metadata say, found %s", name, shape, tensor.shape)
-        wanted.append((to, tensor, rows))
+        # only now, when the file is as large as its metadata say
+        rows = [h * size + 2 * j + s for h in range(heads or 0) for s in range(2) for j in range(size // 2)]
+        wanted.append((to, tensor, rows or None))
 
     for name, to in OUTSIDE.items():
         add(name, to, outside[name])
@@ -226,11 +228,10 @@ def wanted_tensors(gguf, config):
             # llama.cpp turns neighbours in a head, Hugging Face its halves: of llama's q and k the rows are in the
             # order of pairs
             n = {"attn_q": heads, "attn_k": kv}.get(part) if config["model_type"] == "llama" else None
-            rows = [h * size + 2 * j + s for h in range(n) for s in range(2) for j in range(size // 2)] if n else None
-            add("blk.%d.%s.weight" % (layer, part), "model.layers.%d.%s.weight" % (layer, to), shapes[part], rows)
+            add("blk.%d.%s.weight" % (layer, part), "model.layers.%d.%s.weight" % (layer, to), shapes[part], n)
             if part in ("attn_q", "attn_k", "attn_v", "attn_output"):
                 bias = "blk.%d.%s.bias" % (layer, part)
-                add(bias, "model.layers.%d.%s.bias" % (layer, to), shapes[part][:1], rows)
+                add(bias, "model.layers.%d.%s.bias" % (layer, to), shapes[part][:1], n)
     used = {t.name for _, t, _ in wanted} | {"rope_freqs.weight"}
     foreign = [name for name in gguf.tensors if name not in used]
     if foreign:

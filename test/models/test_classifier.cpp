@@ -219,8 +219,16 @@ TEST_SUITE("examples") {
         CHECK_FALSE(join_segments(tokens, types, a, 3, b, 2, e.words, 9));
         CHECK(tokens == std::vector<int>{c, 10, 11, 12, s, s, 30, 31, s});
         CHECK(types == std::vector<int>{0, 0, 0, 0, 0, 0, 1, 1, 1});
+        e.words.pair_type = 0;
         CHECK(join_segments(tokens, types, a, 3, b, 2, e.words, 7));
         CHECK(tokens == std::vector<int>{c, 10, 11, s, s, 30, s});
+        CHECK(types == std::vector<int>(7, 0));
+        e.words.files.config.set("truncation_side", "left");
+        CHECK(join_segments(tokens, types, a, 3, b, 2, e.words, 7));
+        CHECK(tokens == std::vector<int>{c, 11, 12, s, s, 31, s});
+        CHECK(join_segments(tokens, types, a, 3, nullptr, 0, e.words, 4));
+        CHECK(tokens == std::vector<int>{c, 11, 12, s});
+        for (size_t T : {0, 3, 5}) CHECK_THROWS_AS(join_segments(tokens, types, a, 3, b, 2, e.words, T), Error);
         CHECK_FALSE(join_segments(tokens, types, a, 3, nullptr, 0, e.words, 5));
         CHECK(tokens == std::vector<int>{c, 10, 11, 12, s});
         ClassifyData data(*e.file, e.words, 9, e.labels);
@@ -565,6 +573,8 @@ TEST_SUITE("prediction") {
 TEST_CASE("adapters of a classifier: which matrices PEFT is told of, and the head in full") {
     for (auto [type, targets, expected, saved] :
         {std::tuple{"bert", "all", "query,key,value,output.dense,intermediate.dense", "pooler,classifier"},
+            // not output.dense: the feed-forward layer has one, too
+            {"bert", "attention", "query,key,value,attention.output.dense", "pooler,classifier"},
             {"distilbert", "attention", "q_lin,k_lin,v_lin,out_lin", "pre_classifier,classifier"},
             {"roberta", "query,output.dense", "query,output.dense", "classifier"},
             {"modernbert", "attention", "Wqkv,attn.Wo", "head,classifier"}}) {

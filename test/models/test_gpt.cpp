@@ -471,6 +471,18 @@ TEST_SUITE("generation") {
         s.top_k = 1;
         CHECK(s.pick(logits.data(), V, 0, 0) == order[0]);
     }
+    TEST_CASE("samplers: logits that are not finite are an error, not a token") {
+        Sampler s;
+        for (float first : {NAN, INFINITY, -INFINITY})
+            for (float rest : {NAN, 1.0f}) {
+                Floats logits(70, rest);
+                logits[0] = first;
+                for (double temperature : {0.0, 1.0}) {
+                    s.temperature = temperature;
+                    CHECK_THROWS_AS(s.pick(logits.data(), (int)logits.size(), 0, 0), Error);
+                }
+            }
+    }
 }
 
 // ---------------------------------------------------------------- config.json

@@ -466,6 +466,10 @@ TEST_SUITE("loader") {
             size_t most;
             double waste;
         };
+        BatchBuilder pretraining;
+        pretraining.set_up(BatchShape{4096, 640}, 0, 128);  // every batch has one size
+        CHECK(pretraining.pad_multiple == (device_is_host ? 0 : 4096));
+        CHECK((batch_tokens(129) == 256 && batch_tokens((int64_t)65536 * 131072) == 1 << 30));  // not 0
         for (Kind k : {Kind{32, 5, 45, 16, 0.1}, {32, 200, 512, 8, 0.035}, {16, 30, 300, 26, 0.04}}) {
             CAPTURE(k.texts);
             CAPTURE(k.to);

@@ -766,9 +766,9 @@ def tensors(config=CONFIG):
     return {name: (shape, [k + i / 8 for i in range(n(shape))]) for k, (name, shape) in enumerate(shapes.items())}
 
 
-def safetensors(config=CONFIG):
+def safetensors(config=CONFIG, given=None):
     header, data = {}, b""
-    for name, (shape, values) in tensors(config).items():
+    for name, (shape, values) in (given or tensors(config)).items():
         piece = struct.pack("<%df" % len(values), *values)
         header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [len(data), len(data) + len(piece)]}
         data += piece
@@ -909,6 +909,39 @@ class Pretrained(EncoderCase):
         with open(self.path("n/0_Transformer/config.json")) as f:
             self.assertNotIn("model_type", json.load(f))  # the source stays as it is
 
+    def test_other_encoders(self):
+        """Each with its own keys and names of tensors, and with all files that its tokenizer may have"""
+        small = {"vocab_size": 105, "max_position_embeddings": 16}
+        distil = {**small, "model_type": "distilbert", "dim": 8, "n_layers": 2, "n_heads": 2, "hidden_dim": 12}
+        wordpiece = {"vocab.txt": open_bytes(self.path("tok/vocab.txt"))}
+        words, extra = {"added_tokens.json": '{"[E1]": 104}'}, {"special_tokens_map.json": "{}"}
+        pairs = {"vocab.json": "{}", "merges.txt": ""}
+        bert = {"embeddings.position_embeddings": (16, 8), "embeddings.word_embeddings": (105, 8)}
+        layer = "encoder.layer.1.output.dense"
+        for kind, config, names, files in (
+            ("bert", CONFIG, {**bert, layer: (8, 12)}, {**wordpiece, **words}),
+            ("bert", CONFIG, {**bert, layer: (8, 12)}, {"tokenizer.json": "{}", **extra}),
+            ("distilbert", distil, {**bert, "transformer.layer.1.ffn.lin2": (8, 12)}, {**wordpiece, **extra}),
+            ("roberta", CONFIG, {**bert, layer: (8, 12)}, pairs),
+            ("modernbert", CONFIG, {"embeddings.tok_embeddings": (105, 8), "layers.1.mlp.Wo": (8, 12)}, pairs),
+        ):
+            for prefix in ("", {"modernbert": "model"}.get(kind, kind) + "."):
+                with self.subTest(kind=kind, files=list(files), prefix=prefix):
+                    folder = "m%d" % len(os.listdir(self.dir))
+                    given = {prefix + n + ".weight": (s, [0.5] * s[0] * s[1]) for n, s in names.items()}
+                    texts = {"tokenizer_config.json": "{}", "config.json": json.dumps({**config, "model_type": kind})}
+                    for name, data in {**files, **texts, "model.safetensors": safetensors(given=given)}.items():
+                        self.write(os.path.join(folder, name), data)
+                    out = self.script("pretrained.py", folder, "--out", folder + "out")
+                    self.assertIn("2 layers, 8 wide, 2 heads, 105 tokens", out)
+                    self.assertIn("next: data/classify.py", out)
+                    kept = {*files, *texts, "model.safetensors", "made.sha256"}
+                    self.assertEqual(set(os.listdir(self.path(folder + "out"))), kept)
+                    os.remove(self.path(folder, "model.safetensors"))
+                    given[prefix + list(names)[-1] + ".weight"] = ((4, 4), [0.5] * 16)
+                    self.write(os.path.join(folder, "model.safetensors"), safetensors(given=given))
+                    self.refused_script(1, "that config.json asks for", "pretrained.py", folder, "--out", "wrong")
+
     def test_case_from_the_vocabulary(self):
         self.model(tokenizer_config__json=None)
         self.assertIn("uncased", self.script("pretrained.py", "m", "--out", "out"))
@@ -996,8 +1029,9 @@ class Pretrained(EncoderCase):
             self.refused_script(code, message, "pretrained.py", name, "--out", "out")
 
         bad(
-            'expected "model_type": "bert", "gpt2", "llama", "qwen2", "qwen3", "smollm3", found "roberta"',
-            config=dict(CONFIG, model_type="roberta"),
+            'expected "model_type": "bert", "distilbert", "roberta", "modernbert", "gpt2", "llama", "qwen2", "qwen3", '
+            '"smollm3", found "albert"',
+            config=dict(CONFIG, model_type="albert"),
         )
         bad("found no model_type and not BERT's keys", config={"hidden_size": 8})
         bad("expected JSON", config__json="{")
@@ -1006,7 +1040,11 @@ class Pretrained(EncoderCase):
         bad("num_hidden_layers: expected an integer from 1, found null", config=dict(CONFIG, num_hidden_layers=None))
         bad("vocab.txt: expected the tokens", vocab__txt="a\nb\n")
         bad("expected at most vocab_size = 50 tokens", config=dict(CONFIG, vocab_size=50))
-        bad("expected a model with vocab.txt, found none", vocab__txt=None)
+        bad("expected a model with vocab.txt, vocab.json or tokenizer.json, found none", vocab__txt=None)
+        bad(
+            'hidden_activation: expected "gelu", found "silu"',
+            config=dict(CONFIG, model_type="modernbert", hidden_activation="silu"),
+        )
         bad(
             "m/vocab.txt: expected a token on every line, none twice",
             vocab__txt=open_bytes(self.path("tok/vocab.txt")) + b"film\n",

@@ -328,6 +328,10 @@ class FromGguf(Case):
         bad("numbers or strings, found type 9", metadata=changed(x=struct.pack("<IIQ", 9, 9, 1)))
         bad("expected a type from 0 to 12, found 77", metadata=changed(x=struct.pack("<I", 77)))
         bad("expected UTF-8", metadata=changed(x=struct.pack("<I", 8) + string(b"\xff")))
+        # no list of 2³² rows before the shape is compared
+        bad("blk.0.attn_q.weight: expected shape", metadata=changed(llama__attention__head_count=1 << 16,
+            llama__attention__head_count_kv=1 << 16, llama__attention__key_length=1 << 16,
+            llama__attention__value_length=1 << 16, llama__rope__dimension_count=1 << 16))
         bad("general.alignment", metadata=changed(general__alignment=3))
         bad("expected dimensions above 0", tensors=other("x", (0,), "F32", b""))
         bad("expected dimensions above 0", tensors=other("x", (1 << 40, 1 << 40), "F32", b""))
@@ -428,17 +432,19 @@ def weights(*names):
     return struct.pack("<Q", len(text)) + text + bytes(offset)
 
 
+NAMES = ("model.embed_tokens.weight", "model.layers.1.mlp.down_proj.weight", "model.norm.weight")
+
+
 def shards():
     """A decoder in two files"""
-    names = ["model.embed_tokens.weight", "model.layers.1.mlp.down_proj.weight", "model.norm.weight"]
-    files = {n: "model-0000%d-of-00002.safetensors" % (1 + (i > 0)) for i, n in enumerate(names)}
+    files = {n: "model-0000%d-of-00002.safetensors" % (1 + (i > 0)) for i, n in enumerate(NAMES)}
     return {
         "config.json": json.dumps(CONFIG),
         "tokenizer.json": "{}",
         "generation_config.json": "{}",
         "model.safetensors.index.json": json.dumps({"weight_map": files}),
-        "model-00001-of-00002.safetensors": weights(names[0]),
-        "model-00002-of-00002.safetensors": weights(*names[1:]),
+        "model-00001-of-00002.safetensors": weights(NAMES[0]),
+        "model-00002-of-00002.safetensors": weights(*NAMES[1:]),
     }
 
 
@@ -580,6 +586,22 @@ class Decoders(Case):
         )
         os.remove(self.path("m/tokenizer.json"))
         bad("expected tokenizer.json, vocab.json or tokenizer.model beside the weights")
+
+    def test_nothing_stays_of_another_model(self):
+        """Weights of an earlier one, which would be found first, and what ended its texts"""
+        whole = {**shards(), "model.safetensors": weights(*NAMES)}
+        for name in [n for n in whole if n.startswith("model-") or n.endswith("index.json")]:
+            del whole[name]
+        for folder, files in (("whole", whole), ("parts", {**shards(), "generation_config.json": None})):
+            for name, data in files.items():
+                if data is not None:
+                    self.write(folder + "/" + name, data)
+        self.script("pretrained.py", "whole", "--out", "out")
+        self.write("out/mine.safetensors", "the user's")
+        for folder in ("parts", "whole"):
+            self.script("pretrained.py", folder, "--out", "out")
+            there = {*os.listdir(self.path(folder)), "made.sha256", "mine.safetensors"}
+            self.assertEqual(set(os.listdir(self.path("out"))), there)
 
     def test_a_server_that_asks_who_is_there(self):
         url = test_data.start_server(self, Gate)

@@ -347,6 +347,28 @@ TEST_CASE("checkpoint: config.json of BERT") {
     CHECK(has(message([](const std::string& path) { read_bert_config(path); }, dir / "none"), "found no such file"));
 }
 
+TEST_CASE("checkpoint: the angles of a ModernBERT, in the spelling of transformers 4 or 5") {
+    TempDir dir;
+    auto read = [&](const char* rope) {
+        write_file_atomic(dir / "config.json",
+            format(R"({"model_type": "modernbert", "vocab_size": 61, "hidden_size": 64, "num_hidden_layers": 2,
+                "num_attention_heads": 2, "intermediate_size": 24, "max_position_embeddings": 32, "pad_token_id": 1%s})",
+                rope));
+        const BertConfig c = read_bert_config(dir.path);
+        return std::pair{c.global_rope.theta, c.local_rope.theta};
+    };
+    CHECK(read("") == std::pair{160000.0, 10000.0});
+    CHECK(read(R"(, "global_rope_theta": 5000, "local_rope_theta": 50)") == std::pair{5000.0, 50.0});
+    CHECK(read(R"(, "global_rope_theta": 5000, "local_rope_theta": null)") == std::pair{5000.0, 5000.0});
+    CHECK(read(R"(, "rope_scaling": null, "rope_parameters": null)") == std::pair{160000.0, 10000.0});
+    CHECK(read(R"(, "rope_parameters": {"sliding_attention": {"rope_type": "default", "rope_theta": 7}})") ==
+          std::pair{160000.0, 7.0});
+    for (const char* rope : {R"(, "rope_scaling": {"rope_type": "linear", "factor": 2})",
+             R"(, "rope_parameters": {"rope_type": "yarn", "factor": 2})",
+             R"(, "rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 2}})"})
+        CHECK_THROWS_AS(read(rope), Error);
+}
+
 TEST_CASE("checkpoint: the config of every kind of encoder comes back as it was") {
     for (const char* type : {"bert", "distilbert", "roberta", "modernbert"}) {
         CAPTURE(type);
