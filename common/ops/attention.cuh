@@ -242,25 +242,23 @@ template <class T> void attention_decode(
                 for (int j = 0; j < n; j++) wg[j] /= sum;
             }
             std::fill(o, o + G * HS, A(0));
-            // o[c, c + W LANES) += Σ w[j] v[j, …) of the keys [from, to), the sums in registers
-            auto weigh = [&](auto W, A* o, const A* w, int c, int from, int to) {
-                V sum[W()], x;
-                memcpy((void*)sum, (const void*)(o + c), sizeof sum);
-                for (int j = from; j < to; j++)
-                    for (int i = 0; i < W(); i++) {
-                        load_vector<LANES>(x, v + (size_t)j * HS + c + i * LANES);
-                        sum[i] += w[j] * x;
-                    }
-                memcpy((void*)(o + c), (const void*)sum, sizeof sum);
-            };
             constexpr int NEAR = 512;  // values that stay in the cache for all queries of the group
             for (int from = 0; from < n; from += NEAR)
-                for (int g = 0, to = std::min(from + NEAR, n); g < G; g++) {
+                for (int g = 0, c = 0, to = std::min(from + NEAR, n); g < G; g++, c = 0) {
                     A *og = o + g * HS, *wg = w + (size_t)g * n;
-                    int c = 0;
-                    for (; c + 4 * LANES <= HS; c += 4 * LANES)
-                        weigh(std::integral_constant<int, 4>(), og, wg, c, from, to);
-                    for (; c + LANES <= HS; c += LANES) weigh(std::integral_constant<int, 1>(), og, wg, c, from, to);
+                    // og[c, c + W LANES) += Σⱼ wg[j] v[j, …), the sums in registers
+                    auto weigh = [&](auto W) {
+                        V sum[W()], x;
+                        memcpy((void*)sum, (const void*)(og + c), sizeof sum);
+                        for (int j = from; j < to; j++)
+                            for (int i = 0; i < W(); i++) {
+                                load_vector<LANES>(x, v + (size_t)j * HS + c + i * LANES);
+                                sum[i] += wg[j] * x;
+                            }
+                        memcpy((void*)(og + c), (const void*)sum, sizeof sum);
+                    };
+                    for (; c + 4 * LANES <= HS; c += 4 * LANES) weigh(std::integral_constant<int, 4>());
+                    for (; c + LANES <= HS; c += LANES) weigh(std::integral_constant<int, 1>());
                     for (; c < HS; c++)
                         for (int j = from; j < to; j++) og[c] += wg[j] * (A)v[(size_t)j * HS + c];
                 }

@@ -102,6 +102,7 @@ inline void open_run_dir(const TrainFlags& f) {
     for (const char* name : {"/last", "/best"}) {  // what a save left that was cut off
         remove_tree(f.out + name + ".tmp");
         if (exists(f.out + name)) remove_tree(f.out + name + ".old");
+        else rename((f.out + name + ".old").c_str(), (f.out + name).c_str());  // if that is there
     }
     std::error_code e;
     for (std::filesystem::directory_iterator entry(f.out, e), end; !e && entry != end; entry.increment(e)) {
