@@ -735,8 +735,8 @@ struct Tokenizer {
             const std::string name = token ? json_text(*token, where, "id") : "";
             const Json* entry = known && !text ? known->find(name) : nullptr;
             const Json* ids = entry ? json_member(*entry, where, "ids", Json::array) : nullptr;
-            if (text) out.push_back(name == "B" ? -2 : -1);
             if (text && name == "B") pair_type = text->find("type_id") && text->find("type_id")->i == 1;
+            if (text) out.push_back(name == "B" ? -2 : -1);
             else if (!ids) refuse_rule(where, rule, "the ids of its special tokens");
             for (const Json& id : ids ? ids->a : none.a) out.push_back(known_id(id, where, rule));
         }
