@@ -145,7 +145,9 @@ def some_shapes(config):
     if kind == "modernbert":
         return [("embeddings.tok_embeddings.weight", [V, C]), ("layers.%d.mlp.Wo.weight" % (L - 1), [C, FF])]
     if kind in ACTIVATION:
-        last = "transformer.layer.%d.ffn.lin2.weight" if kind == "distilbert" else "encoder.layer.%d.output.dense.weight"
+        last = (
+            "transformer.layer.%d.ffn.lin2.weight" if kind == "distilbert" else "encoder.layer.%d.output.dense.weight"
+        )
         return [
             ("embeddings.word_embeddings.weight", [V, C]),
             ("embeddings.position_embeddings.weight", [T, C]),

@@ -18,7 +18,8 @@ inline bool join_segments(std::vector<int>& tokens, std::vector<int>& types, con
     const bool pair = nb > 0;
     const size_t around = tokenizer.added(pair), given_a = na, given_b = nb;
     if (T < around + 2)
-        fail("the longest input, %zu tokens, has no room for a text: the tokenizer puts %zu tokens around it", T, around);
+        fail("the longest input, %zu tokens, has no room for a text: the tokenizer puts %zu tokens around it", T,
+            around);
     while (na + nb > T - around) (nb >= na ? nb : na)--;
     if (tokenizer.cuts_left()) a += given_a - na, b += given_b - nb;
     tokens.clear();

@@ -75,7 +75,7 @@ void few_rows_tile(T* out, const T* inp, const W* weight, const T* bias, int C, 
         KEEP_IN_REGISTERS
         for (int k = 0; k < K; k++) {
             load_vector<LANES>(w, weight + (size_t)k * C + c);
-            __builtin_prefetch((const void*)(weight + (size_t)(2 * K + k) * C + c), 0, 2);      // from memory
+            __builtin_prefetch((const void*)(weight + (size_t)(2 * K + k) * C + c), 0, 2);     // from memory
             __builtin_prefetch((const void*)(weight + (size_t)k * C + c + 16 * LANES), 0, 3);  // from the L2 cache
             KEEP_IN_REGISTERS
             for (int r = 0; r < R; r++) s[k][r] += x[r] * w;

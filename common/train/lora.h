@@ -82,8 +82,8 @@ struct LoraTable {
                 // GPT-2 has two c_proj in a layer, BERT a dense in its head: PEFT has to know which is meant
                 std::string own = module.substr(module.rfind('.') + 1);
                 for (size_t dot = module.rfind('.');
-                     std::any_of(others.begin(), others.end(), [&](auto& m) { return is_target(m, own); });
-                     own = module.substr(dot + 1))
+                    std::any_of(others.begin(), others.end(), [&](auto& m) { return is_target(m, own); });
+                    own = module.substr(dot + 1))
                     dot = module.rfind('.', dot - 1);
                 if (!contains(targets, own)) targets.push_back(own);
                 a.push_back(PEFT_PREFIX + module + ".lora_A.weight");

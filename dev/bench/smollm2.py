@@ -14,9 +14,10 @@ default, and ours those of the answers: ours with --train-on-prompt, which learn
 gives. The memory is the peak of a process that does nothing else (ru_maxrss). Floor: the time of the matrix products
 that are needed, at the best speed of one that either side reached (as in bert_cpu.py).
 
-Generation: greedy, from a short prompt; the time of long texts less that of short ones, each the fastest of three, so that
-starting, loading and the prompt are on neither side. Bound: the weights are read once for every token of a batch, at the best bandwidth that
-PyTorch reached on 1 GB in any round (its sum, and a matrix times a vector). Medians over the rounds.
+Generation: greedy, from a short prompt; the time of long texts less that of short ones, each the fastest of three, so
+that starting, loading and the prompt are on neither side. Bound: the weights are read once for every token of a batch,
+at the best bandwidth that PyTorch reached on 1 GB in any round (its sum, and a matrix times a vector). Medians over the
+rounds.
 """
 
 import argparse

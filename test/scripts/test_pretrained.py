@@ -329,9 +329,16 @@ class FromGguf(Case):
         bad("expected a type from 0 to 12, found 77", metadata=changed(x=struct.pack("<I", 77)))
         bad("expected UTF-8", metadata=changed(x=struct.pack("<I", 8) + string(b"\xff")))
         # no list of 2³² rows before the shape is compared
-        bad("blk.0.attn_q.weight: expected shape", metadata=changed(llama__attention__head_count=1 << 16,
-            llama__attention__head_count_kv=1 << 16, llama__attention__key_length=1 << 16,
-            llama__attention__value_length=1 << 16, llama__rope__dimension_count=1 << 16))
+        bad(
+            "blk.0.attn_q.weight: expected shape",
+            metadata=changed(
+                llama__attention__head_count=1 << 16,
+                llama__attention__head_count_kv=1 << 16,
+                llama__attention__key_length=1 << 16,
+                llama__attention__value_length=1 << 16,
+                llama__rope__dimension_count=1 << 16,
+            ),
+        )
         bad("general.alignment", metadata=changed(general__alignment=3))
         bad("expected dimensions above 0", tensors=other("x", (0,), "F32", b""))
         bad("expected dimensions above 0", tensors=other("x", (1 << 40, 1 << 40), "F32", b""))

@@ -352,7 +352,8 @@ TEST_CASE("checkpoint: the angles of a ModernBERT, in the spelling of transforme
     auto read = [&](const char* rope) {
         write_file_atomic(dir / "config.json",
             format(R"({"model_type": "modernbert", "vocab_size": 61, "hidden_size": 64, "num_hidden_layers": 2,
-                "num_attention_heads": 2, "intermediate_size": 24, "max_position_embeddings": 32, "pad_token_id": 1%s})",
+                "num_attention_heads": 2, "intermediate_size": 24, "max_position_embeddings": 32,
+                "pad_token_id": 1%s})",
                 rope));
         const BertConfig c = read_bert_config(dir.path);
         return std::pair{c.global_rope.theta, c.local_rope.theta};
