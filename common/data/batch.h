@@ -239,7 +239,7 @@ template <class Data> int fill_batch(
         builder.add(data.tokens, data.types, data.positions, data.targets);
     }
     if (taken == 0 && cursor.next < end)
-        fail_usage("a sequence of %zu tokens with %zu targets does not fit into a batch of %d tokens and %d targets",
+        fail_usage("a sequence of %zu tokens, %zu targets, does not fit into a batch of %d and %d: lower --max-len",
             data.tokens.size(), data.targets.size(), builder.shape.N, builder.shape.M);
     return taken;
 }
